@@ -1,0 +1,212 @@
+//! Hashes of values, one way for each family of types, so that sketches of different files merge.
+//!
+//! Equal values hash equally whatever their width or layout: `Int32` and `Int64`, `Utf8`, `Utf8View` and dictionaries, decimals
+//! of any width and one scale, floats of any width. `-0.0` counts as `0.0`, and all NaNs as one value. Nulls have no hash.
+//!
+//! Hashes are stored, through sketches, in cache entries: a change here needs a new format version of the cache.
+
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericByteArray, GenericByteViewArray,
+    PrimitiveArray, downcast_dictionary_array,
+};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::*;
+use twox_hash::XxHash64;
+
+/// Spreads an integer over all 64 bits (the finalizer of SplitMix64, Steele et al. 2014). A bijection.
+pub(crate) fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+fn hash_i64(value: i64) -> u64 {
+    mix(value as u64)
+}
+
+/// Like [`hash_i64`] where the value fits, so that widths do not matter.
+fn hash_i128(value: i128) -> u64 {
+    match i64::try_from(value) {
+        Ok(value) => hash_i64(value),
+        Err(_) => mix(mix((value >> 64) as u64) ^ value as u64),
+    }
+}
+
+fn hash_i256(value: i256) -> u64 {
+    match value.to_i128() {
+        Some(value) => hash_i128(value),
+        None => hash_bytes(&value.to_le_bytes()),
+    }
+}
+
+fn hash_f64(value: f64) -> u64 {
+    // Adding zero turns -0.0 into 0.0.
+    let value = if value.is_nan() {
+        f64::NAN
+    } else {
+        value + 0.0
+    };
+    mix(value.to_bits())
+}
+
+fn hash_bytes(value: &[u8]) -> u64 {
+    XxHash64::oneshot(0, value)
+}
+
+/// Appends the hashes of an array's values to `out`, nulls left out, in row order.
+///
+/// Where a value repeats its predecessor, or a dictionary entry, it may be left out: the result serves to count distinct
+/// values. Returns false, and appends nothing, for types without hashes (nested, run-end encoded).
+pub(crate) fn hash_distinct(array: &dyn Array, out: &mut Vec<u64>) -> bool {
+    match array.data_type() {
+        DataType::Null => {}
+        DataType::Boolean => {
+            let array = array.as_boolean();
+            let has_true = array.has_true();
+            let has_false = array.has_false();
+            out.extend(has_true.then(|| hash_i64(1)));
+            out.extend(has_false.then(|| hash_i64(0)));
+        }
+        DataType::Int8 => primitive::<Int8Type>(array, out, |v| hash_i64(v.into())),
+        DataType::Int16 => primitive::<Int16Type>(array, out, |v| hash_i64(v.into())),
+        DataType::Int32 => primitive::<Int32Type>(array, out, |v| hash_i64(v.into())),
+        DataType::Int64 => primitive::<Int64Type>(array, out, hash_i64),
+        DataType::UInt8 => primitive::<UInt8Type>(array, out, |v| hash_i64(v.into())),
+        DataType::UInt16 => primitive::<UInt16Type>(array, out, |v| hash_i64(v.into())),
+        DataType::UInt32 => primitive::<UInt32Type>(array, out, |v| hash_i64(v.into())),
+        DataType::UInt64 => primitive::<UInt64Type>(array, out, |v| hash_i128(v.into())),
+        DataType::Float16 => primitive::<Float16Type>(array, out, |v| hash_f64(v.to_f64())),
+        DataType::Float32 => primitive::<Float32Type>(array, out, |v| hash_f64(v.into())),
+        DataType::Float64 => primitive::<Float64Type>(array, out, hash_f64),
+        DataType::Decimal32(..) => {
+            primitive::<Decimal32Type>(array, out, |v| hash_i64(v.into()));
+        }
+        DataType::Decimal64(..) => primitive::<Decimal64Type>(array, out, hash_i64),
+        DataType::Decimal128(..) => primitive::<Decimal128Type>(array, out, hash_i128),
+        DataType::Decimal256(..) => primitive::<Decimal256Type>(array, out, hash_i256),
+        DataType::Date32 => primitive::<Date32Type>(array, out, |v| hash_i64(v.into())),
+        DataType::Date64 => primitive::<Date64Type>(array, out, hash_i64),
+        DataType::Time32(unit) => match unit {
+            TimeUnit::Second => primitive::<Time32SecondType>(array, out, |v| hash_i64(v.into())),
+            _ => primitive::<Time32MillisecondType>(array, out, |v| hash_i64(v.into())),
+        },
+        DataType::Time64(unit) => match unit {
+            TimeUnit::Microsecond => primitive::<Time64MicrosecondType>(array, out, hash_i64),
+            _ => primitive::<Time64NanosecondType>(array, out, hash_i64),
+        },
+        DataType::Timestamp(unit, _) => match unit {
+            TimeUnit::Second => primitive::<TimestampSecondType>(array, out, hash_i64),
+            TimeUnit::Millisecond => primitive::<TimestampMillisecondType>(array, out, hash_i64),
+            TimeUnit::Microsecond => primitive::<TimestampMicrosecondType>(array, out, hash_i64),
+            TimeUnit::Nanosecond => primitive::<TimestampNanosecondType>(array, out, hash_i64),
+        },
+        DataType::Duration(unit) => match unit {
+            TimeUnit::Second => primitive::<DurationSecondType>(array, out, hash_i64),
+            TimeUnit::Millisecond => primitive::<DurationMillisecondType>(array, out, hash_i64),
+            TimeUnit::Microsecond => primitive::<DurationMicrosecondType>(array, out, hash_i64),
+            TimeUnit::Nanosecond => primitive::<DurationNanosecondType>(array, out, hash_i64),
+        },
+        DataType::Interval(unit) => match unit {
+            IntervalUnit::YearMonth => {
+                primitive::<IntervalYearMonthType>(array, out, |v| hash_i64(v.into()));
+            }
+            IntervalUnit::DayTime => primitive::<IntervalDayTimeType>(array, out, |v| {
+                mix(hash_i64(v.days.into()) ^ v.milliseconds as u64)
+            }),
+            IntervalUnit::MonthDayNano => primitive::<IntervalMonthDayNanoType>(array, out, |v| {
+                mix(mix(hash_i64(v.months.into()) ^ v.days as u64) ^ v.nanoseconds as u64)
+            }),
+        },
+        DataType::Utf8 => bytes(array.as_bytes::<Utf8Type>(), out),
+        DataType::LargeUtf8 => bytes(array.as_bytes::<LargeUtf8Type>(), out),
+        DataType::Binary => bytes(array.as_bytes::<BinaryType>(), out),
+        DataType::LargeBinary => bytes(array.as_bytes::<LargeBinaryType>(), out),
+        DataType::Utf8View => views(array.as_byte_view::<StringViewType>(), out),
+        DataType::BinaryView => views(array.as_byte_view::<BinaryViewType>(), out),
+        DataType::FixedSizeBinary(_) => {
+            let array = array.as_fixed_size_binary();
+            distinct_slices(array.iter().flatten(), out);
+        }
+        DataType::Dictionary(..) => return dictionary(array, out),
+        _ => return false,
+    }
+    true
+}
+
+fn primitive<T: ArrowPrimitiveType>(
+    array: &dyn Array,
+    out: &mut Vec<u64>,
+    hash: impl Fn(T::Native) -> u64,
+) {
+    let array: &PrimitiveArray<T> = array.as_primitive();
+    let values = array.values();
+    match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => out.extend(values.iter().map(|&value| hash(value))),
+        Some(nulls) => out.extend(nulls.valid_indices().map(|index| hash(values[index]))),
+    }
+}
+
+fn bytes<T: ByteArrayType>(array: &GenericByteArray<T>, out: &mut Vec<u64>) {
+    distinct_slices(array.iter().flatten().map(AsRef::as_ref), out);
+}
+
+fn views<T: ByteViewType>(array: &GenericByteViewArray<T>, out: &mut Vec<u64>) {
+    distinct_slices(array.iter().flatten().map(AsRef::as_ref), out);
+}
+
+fn distinct_slices<'a>(values: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u64>) {
+    let mut last = None;
+    for value in values {
+        if last != Some(value) {
+            last = Some(value);
+            out.push(hash_bytes(value));
+        }
+    }
+}
+
+/// Hashes each entry of a dictionary that some row uses.
+fn dictionary(array: &dyn Array, out: &mut Vec<u64>) -> bool {
+    downcast_dictionary_array!(
+        array => {
+            let used = array.occupancy();
+            let entries = arrow::compute::filter(array.values(), &arrow::array::BooleanArray::new(used, None));
+            match entries {
+                Ok(entries) => hash_distinct(&entries, out),
+                Err(_) => false,
+            }
+        }
+        _ => false
+    )
+}
+
+/// Bytes of the values that are not null, without encoding, for types whose values differ in size.
+pub(crate) fn value_bytes(array: &ArrayRef) -> Option<u64> {
+    fn sum<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> Option<u64> {
+        Some(values.flatten().map(|value| value.len() as u64).sum())
+    }
+    match array.data_type() {
+        DataType::Utf8 => sum(array
+            .as_string::<i32>()
+            .iter()
+            .map(|v| v.map(str::as_bytes))),
+        DataType::LargeUtf8 => sum(array
+            .as_string::<i64>()
+            .iter()
+            .map(|v| v.map(str::as_bytes))),
+        DataType::Binary => sum(array.as_binary::<i32>().iter()),
+        DataType::LargeBinary => sum(array.as_binary::<i64>().iter()),
+        DataType::Utf8View => Some(view_bytes(array.as_string_view().views(), array.nulls())),
+        DataType::BinaryView => Some(view_bytes(array.as_binary_view().views(), array.nulls())),
+        _ => None,
+    }
+}
+
+/// The low 32 bits of a view are the length of its value.
+fn view_bytes(views: &[u128], nulls: Option<&NullBuffer>) -> u64 {
+    let length = |view: &u128| u64::from(*view as u32);
+    match nulls.filter(|nulls| nulls.null_count() > 0) {
+        None => views.iter().map(length).sum(),
+        Some(nulls) => nulls.valid_indices().map(|i| length(&views[i])).sum(),
+    }
+}
