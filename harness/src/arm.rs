@@ -1,0 +1,218 @@
+//! An arm of an experiment: which optimizer plans the queries.
+//!
+//! `default` is DataFusion untouched, `literal` DataFusion without its own join flattening, `joinwright` this
+//! project with its default parts, and `estimator=textbook,enumerator=dpccp` this project with parts by name.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+
+/// What plans the queries of an arm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// DataFusion as its users have it.
+    Default,
+    /// DataFusion without `eliminate_cross_join`: the joins stay as the query wrote them.
+    Literal,
+    /// The join ordering of this project.
+    Joinwright(Parts),
+}
+
+/// The parts named by an arm; what is absent keeps its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) estimator: Option<String>,
+    pub(crate) enumerator: Option<String>,
+    pub(crate) cost: Option<String>,
+    /// In csg-cmp-pairs.
+    pub(crate) budget: Option<u64>,
+}
+
+/// One arm, under the name it was given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Arm {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+}
+
+/// The part names that an arm may use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownParts {
+    pub(crate) estimators: Vec<String>,
+    pub(crate) enumerators: Vec<String>,
+    pub(crate) cost_models: Vec<String>,
+}
+
+impl Arm {
+    /// Parses `default`, `literal`, `joinwright`, or `key=value,…`; fails with a line that names the unknown word.
+    pub(crate) fn parse(text: &str, known: &KnownParts) -> Result<Self> {
+        let kind = match text.trim() {
+            "default" => Kind::Default,
+            "literal" => Kind::Literal,
+            "joinwright" => Kind::Joinwright(Parts::default()),
+            parts if parts.contains('=') => Kind::Joinwright(parse_parts(parts, known)?),
+            other => bail!(
+                "unknown arm `{other}`: an arm is `default`, `literal`, `joinwright`, or parts such as \
+                 `estimator=textbook,enumerator=dpccp,cost=cout`"
+            ),
+        };
+        Ok(Self {
+            name: text.trim().to_owned(),
+            kind,
+        })
+    }
+
+    /// Parses all arms of a run, or `defaults` where none is given; an arm given twice is an error.
+    pub(crate) fn parse_all(
+        texts: &[String],
+        defaults: &[&str],
+        known: &KnownParts,
+    ) -> Result<Vec<Self>> {
+        let mut arms: Vec<Self> = Vec::new();
+        let given: Vec<&str> = match texts {
+            [] => defaults.to_vec(),
+            texts => texts.iter().map(String::as_str).collect(),
+        };
+        for text in given {
+            let arm = Self::parse(text, known)?;
+            if arms.iter().any(|other| other.name == arm.name) {
+                bail!("arm `{}` is given twice", arm.name);
+            }
+            arms.push(arm);
+        }
+        Ok(arms)
+    }
+
+    /// The options of this arm by name, for the record of a run.
+    pub(crate) fn options(&self) -> BTreeMap<String, String> {
+        let Kind::Joinwright(parts) = &self.kind else {
+            return BTreeMap::new();
+        };
+        let budget = parts.budget.map(|pairs| pairs.to_string());
+        [
+            ("estimator", &parts.estimator),
+            ("enumerator", &parts.enumerator),
+            ("cost", &parts.cost),
+            ("budget", &budget),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
+        .collect()
+    }
+}
+
+fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
+    let mut parts = Parts::default();
+    for (key, value) in split_pairs(text)? {
+        match key.as_str() {
+            "estimator" => set(&mut parts.estimator, &key, value, &known.estimators)?,
+            "enumerator" => set(&mut parts.enumerator, &key, value, &known.enumerators)?,
+            "cost" => set(&mut parts.cost, &key, value, &known.cost_models)?,
+            "budget" => match value.parse() {
+                Ok(pairs) => parts.budget = Some(pairs),
+                Err(_) => bail!("budget `{value}` is not a number of csg-cmp-pairs"),
+            },
+            "physical" => match value.as_str() {
+                "off" => {}
+                "on" => bail!("physical=on is not available yet"),
+                _ => bail!("physical is `on` or `off`, not `{value}`"),
+            },
+            _ => bail!(
+                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, physical and budget"
+            ),
+        }
+    }
+    Ok(parts)
+}
+
+/// Splits at commas; a piece without `=` belongs to the value before it, as in `enumerator=quickpick:10,42`.
+fn split_pairs(text: &str) -> Result<Vec<(String, String)>> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for piece in text.split(',') {
+        match (piece.split_once('='), pairs.last_mut()) {
+            (Some((key, value)), _) => {
+                let key = key.trim().to_owned();
+                if pairs.iter().any(|(other, _)| *other == key) {
+                    bail!("part `{key}` is given twice in arm `{text}`");
+                }
+                pairs.push((key, value.trim().to_owned()));
+            }
+            (None, Some((_, value))) => {
+                value.push(',');
+                value.push_str(piece.trim());
+            }
+            (None, None) => bail!("arm `{text}` does not start with a part such as `estimator=…`"),
+        }
+    }
+    Ok(pairs)
+}
+
+fn set(slot: &mut Option<String>, key: &str, value: String, known: &[String]) -> Result<()> {
+    // What follows a colon are parameters of the part, which reads them itself.
+    let name = value.split(':').next().unwrap_or_default();
+    if !known.iter().any(|other| other == name) {
+        bail!("unknown {key} `{name}`: there is {}", known.join(", "));
+    }
+    *slot = Some(value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> KnownParts {
+        let list = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        KnownParts {
+            estimators: list(&["textbook", "simpli"]),
+            enumerators: list(&["dpccp", "quickpick"]),
+            cost_models: list(&["cout"]),
+        }
+    }
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &str) {
+        let message = Arm::parse(text, &known()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+
+    #[test]
+    fn names_and_parts() {
+        assert_eq!(Arm::parse("default", &known()).unwrap().kind, Kind::Default);
+        assert_eq!(Arm::parse("literal", &known()).unwrap().kind, Kind::Literal);
+        let arm = Arm::parse(
+            "estimator=simpli,enumerator=quickpick:10,42,cost=cout,physical=off,budget=99",
+            &known(),
+        )
+        .unwrap();
+        let Kind::Joinwright(parts) = &arm.kind else {
+            panic!("parts make an arm of this project");
+        };
+        assert_eq!(parts.estimator.as_deref(), Some("simpli"));
+        assert_eq!(parts.enumerator.as_deref(), Some("quickpick:10,42"));
+        assert_eq!(parts.budget, Some(99));
+        assert_eq!(arm.options()["enumerator"], "quickpick:10,42");
+    }
+
+    #[test]
+    fn errors_name_the_word() {
+        check_error("jointwright", "unknown arm `jointwright`");
+        check_error("", "unknown arm ``");
+        check_error("estimator=orakel", "unknown estimator `orakel`");
+        check_error("enumerator=dp", "unknown enumerator `dp`");
+        check_error("cost=", "unknown cost ``");
+        check_error("speed=high", "unknown part `speed`");
+        check_error("budget=lots", "budget `lots`");
+        check_error("physical=on", "not available yet");
+        check_error("dpccp,cost=cout", "does not start with a part");
+        check_error("cost=cout,cost=cout", "given twice");
+    }
+
+    #[test]
+    fn arms_of_a_run_are_distinct() {
+        let twice = vec!["default".to_owned(), "default".to_owned()];
+        assert!(Arm::parse_all(&twice, &[], &known()).is_err());
+        let arms = Arm::parse_all(&[], &["default", "joinwright"], &known()).unwrap();
+        assert_eq!(arms.len(), 2);
+    }
+}

@@ -1,0 +1,520 @@
+//! The schedule of a benchmark: which arm runs when, and whether its rows are right. Reads no clock itself.
+
+use anyhow::Result;
+
+use crate::compare::{self, Digest, Table};
+use crate::record::{Sample, Status};
+use crate::shape::Shape;
+use crate::suite::Query;
+
+/// A result so large that its rows were compared once is afterwards compared by its digest.
+const ROWS_TO_COMPARE_EACH_TIME: u64 = 100_000;
+
+/// How often each query runs under each arm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// Samples that are recorded but do not count.
+    pub(crate) warmup: u32,
+    /// Samples that count.
+    pub(crate) runs: u32,
+}
+
+/// What a query returned.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    pub(crate) digest: Digest,
+    /// The rows themselves, unless they are too many to keep.
+    pub(crate) table: Option<Table>,
+}
+
+/// How one attempt to run a query ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Attempt {
+    Done(Box<Done>),
+    Failed(String),
+    TimedOut,
+    /// The user wants to stop; the sample does not count.
+    Interrupted,
+}
+
+/// A query that ran to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) planning_ms: f64,
+    pub(crate) execution_ms: f64,
+    pub(crate) rows: Rows,
+    pub(crate) shape: Shape,
+    pub(crate) fingerprint: String,
+}
+
+/// What runs queries: DataFusion, or a mock in tests.
+pub(crate) trait Runner {
+    /// Runs `query` once under an arm, given by its position.
+    async fn run(&mut self, arm: usize, query: &Query) -> Attempt;
+
+    /// All rows that the outermost LIMIT of `query` could choose from, if they can be had.
+    async fn without_limit(&mut self, arm: usize, query: &Query) -> Option<Table>;
+}
+
+/// Whether an arm's rows agree with the reference, from best to worst.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Agreement {
+    Same,
+    /// The same by number and hash; the results were too large to keep.
+    SameByHash,
+    /// Other rows of equal sort keys around the cut of a LIMIT; all are rows of the query without it.
+    SameUpToTies,
+    /// LIMIT without ORDER BY chose other rows, all of them rows of the query without it.
+    SameOfUnorderedLimit,
+    /// A LIMIT chose other rows, and the whole result could not be had to check them.
+    Unknown,
+    /// Why the rows differ.
+    Different(String),
+}
+
+impl Agreement {
+    /// In the words of the table.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::Same => "yes",
+            Self::SameByHash => "yes (by hash)",
+            Self::SameUpToTies => "yes (ties)",
+            Self::SameOfUnorderedLimit => "yes (unordered limit)",
+            Self::Unknown => "unknown (limit)",
+            Self::Different(_) => "NO",
+        }
+        .to_owned()
+    }
+}
+
+/// All of one query under all arms.
+#[derive(Clone, Debug)]
+pub(crate) struct QueryRun {
+    pub(crate) samples: Vec<Sample>,
+    /// For each arm that returned rows, how they agree with those of the first arm that did.
+    pub(crate) agreements: Vec<Option<Agreement>>,
+}
+
+/// The first result of a query, to which all others are held.
+struct Reference {
+    arm: usize,
+    rows: Rows,
+    /// The result without LIMIT, once it was needed; the inner `None` is a result that could not be had.
+    unlimited: Option<Option<Table>>,
+}
+
+/// Runs one query under all arms in turn; each round starts with another arm, so that none is always first.
+/// `None` where the user interrupted.
+pub(crate) async fn bench_query(
+    runner: &mut impl Runner,
+    query: &Query,
+    arms: &[String],
+    schedule: Schedule,
+) -> Result<Option<QueryRun>> {
+    let mut samples = Vec::new();
+    let mut alive = vec![true; arms.len()];
+    let mut agreements = vec![None; arms.len()];
+    let mut reference: Option<Reference> = None;
+    for round in 0..schedule.warmup + schedule.runs {
+        for turn in 0..arms.len() {
+            let arm = (round as usize + turn) % arms.len();
+            if !alive[arm] {
+                continue;
+            }
+            let warmup = round < schedule.warmup;
+            let run = 1 + if warmup {
+                round
+            } else {
+                round - schedule.warmup
+            };
+            let mut sample = Sample::new(&query.name, &arms[arm], run, warmup);
+            match runner.run(arm, query).await {
+                Attempt::Interrupted => return Ok(None),
+                // What failed or took too long once would do so again.
+                Attempt::TimedOut => {
+                    sample.status = Status::Timeout;
+                    alive[arm] = false;
+                }
+                Attempt::Failed(message) => {
+                    sample.status = Status::Error;
+                    sample.error = Some(message);
+                    alive[arm] = false;
+                }
+                Attempt::Done(done) => {
+                    sample.finish(&done);
+                    let first_time = agreements[arm].is_none();
+                    let agreement =
+                        judge(runner, query, &mut reference, arm, &done, first_time).await?;
+                    if let Agreement::Different(why) = &agreement {
+                        sample.status = Status::Wrong;
+                        sample.error = Some(why.clone());
+                    }
+                    let worst = agreements[arm].take().max(Some(agreement));
+                    agreements[arm] = worst;
+                }
+            }
+            samples.push(sample);
+        }
+    }
+    Ok(Some(QueryRun {
+        samples,
+        agreements,
+    }))
+}
+
+/// Holds a result to the reference, or makes it the reference.
+async fn judge(
+    runner: &mut impl Runner,
+    query: &Query,
+    reference: &mut Option<Reference>,
+    arm: usize,
+    done: &Done,
+    first_time: bool,
+) -> Result<Agreement> {
+    if let Some(table) = &done.rows.table
+        && let Some(row) = compare::first_out_of_order(table, &done.shape.keys)?
+    {
+        return Ok(Agreement::Different(format!(
+            "row {} is out of the order that the query asks for",
+            row + 1
+        )));
+    }
+    let Some(reference) = reference else {
+        *reference = Some(Reference {
+            arm,
+            rows: done.rows.clone(),
+            unlimited: None,
+        });
+        return Ok(Agreement::Same);
+    };
+    let (expected, found) = (&reference.rows, &done.rows);
+    if expected.digest.rows != found.digest.rows {
+        return Ok(Agreement::Different(format!(
+            "{} rows against {}",
+            found.digest.rows, expected.digest.rows
+        )));
+    }
+    let same_digest = expected.digest == found.digest;
+    let (Some(expected), Some(found)) = (&expected.table, &found.table) else {
+        return Ok(match (same_digest, done.shape.limited) {
+            (true, _) => Agreement::SameByHash,
+            (false, true) => Agreement::Unknown,
+            (false, false) => Agreement::Different("the rows have another hash".to_owned()),
+        });
+    };
+    if same_digest && !first_time && done.rows.digest.rows > ROWS_TO_COMPARE_EACH_TIME {
+        return Ok(Agreement::Same);
+    }
+    let Some(difference) = compare::difference(found, expected)? else {
+        return Ok(Agreement::Same);
+    };
+    if !done.shape.limited {
+        return Ok(Agreement::Different(difference));
+    }
+    // A LIMIT may choose among rows of equal sort keys, but the keys are given.
+    let keys = &done.shape.keys;
+    if !keys.is_empty() {
+        let found = compare::key_columns(found, keys)?;
+        let expected = compare::key_columns(expected, keys)?;
+        if let Some(difference) = compare::difference(&found, &expected)? {
+            return Ok(Agreement::Different(difference));
+        }
+    }
+    if reference.unlimited.is_none() {
+        reference.unlimited = Some(runner.without_limit(reference.arm, query).await);
+    }
+    let Some(Some(unlimited)) = &reference.unlimited else {
+        return Ok(Agreement::Unknown);
+    };
+    Ok(match compare::not_contained(found, unlimited)? {
+        Some(difference) => Agreement::Different(difference),
+        None if done.shape.ordered => Agreement::SameUpToTies,
+        None => Agreement::SameOfUnorderedLimit,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::compute::SortOptions;
+
+    use super::*;
+    use crate::compare::SortKey;
+
+    /// Answers from a list for each arm, the last answer again and again.
+    #[derive(Default)]
+    struct Mock {
+        answers: HashMap<usize, Vec<Attempt>>,
+        unlimited: Option<Table>,
+        calls: Vec<usize>,
+        unlimited_calls: usize,
+    }
+
+    impl Runner for Mock {
+        async fn run(&mut self, arm: usize, _: &Query) -> Attempt {
+            let nth = self.calls.iter().filter(|&&other| other == arm).count();
+            self.calls.push(arm);
+            let answers = &self.answers[&arm];
+            answers[nth.min(answers.len() - 1)].clone()
+        }
+
+        async fn without_limit(&mut self, _: usize, _: &Query) -> Option<Table> {
+            self.unlimited_calls += 1;
+            self.unlimited.clone()
+        }
+    }
+
+    fn table(rows: &[(i64, i64)]) -> Table {
+        let column = |part: fn(&(i64, i64)) -> i64| -> ArrayRef {
+            Arc::new(rows.iter().map(part).collect::<Int64Array>())
+        };
+        let batch =
+            RecordBatch::try_from_iter([("k", column(|r| r.0)), ("v", column(|r| r.1))]).unwrap();
+        Table {
+            schema: batch.schema(),
+            batches: vec![batch],
+        }
+    }
+
+    fn done(rows: &[(i64, i64)], shape: Shape) -> Attempt {
+        let table = table(rows);
+        Attempt::Done(Box::new(Done {
+            planning_ms: 1.0,
+            execution_ms: 2.0,
+            rows: Rows {
+                digest: Digest::of(&table).unwrap(),
+                table: Some(table),
+            },
+            shape,
+            fingerprint: "f".to_owned(),
+        }))
+    }
+
+    fn plain(rows: &[(i64, i64)]) -> Attempt {
+        done(rows, Shape::default())
+    }
+
+    fn limited(rows: &[(i64, i64)], ordered: bool) -> Attempt {
+        let key = SortKey {
+            column: 0,
+            options: SortOptions::default(),
+        };
+        let keys = if ordered { vec![key] } else { Vec::new() };
+        let shape = Shape {
+            ordered,
+            keys,
+            limited: true,
+        };
+        done(rows, shape)
+    }
+
+    async fn bench(mock: &mut Mock, runs: u32) -> Option<QueryRun> {
+        let query = Query {
+            name: "q".to_owned(),
+            sql: String::new(),
+        };
+        let arms: Vec<String> = (0..mock.answers.len())
+            .map(|arm| format!("arm{arm}"))
+            .collect();
+        bench_query(mock, &query, &arms, Schedule { warmup: 1, runs })
+            .await
+            .unwrap()
+    }
+
+    fn mock(answers: Vec<Vec<Attempt>>) -> Mock {
+        Mock {
+            answers: answers.into_iter().enumerate().collect(),
+            ..Mock::default()
+        }
+    }
+
+    #[track_caller]
+    async fn check_agreement(
+        first: Attempt,
+        second: Attempt,
+        unlimited: Option<Table>,
+        label: &str,
+    ) {
+        let mut mock = mock(vec![vec![first], vec![second]]);
+        mock.unlimited = unlimited;
+        let run = bench(&mut mock, 2).await.unwrap();
+        assert_eq!(run.agreements[0], Some(Agreement::Same));
+        assert_eq!(run.agreements[1].as_ref().unwrap().label(), label);
+        assert!(
+            mock.unlimited_calls <= 1,
+            "the whole result is fetched once"
+        );
+        for sample in &run.samples {
+            let wrong = sample.arm == "arm1" && label == "NO";
+            assert_eq!(sample.status == Status::Wrong, wrong, "{sample:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_round_starts_with_another_arm() {
+        let same = || vec![plain(&[(1, 1)])];
+        let mut mock = mock(vec![same(), same(), same()]);
+        let run = bench(&mut mock, 3).await.unwrap();
+        assert_eq!(mock.calls, [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]);
+        let numbers: Vec<_> = run
+            .samples
+            .iter()
+            .filter(|sample| sample.arm == "arm0")
+            .map(|sample| (sample.warmup, sample.run))
+            .collect();
+        assert_eq!(numbers, [(true, 1), (false, 1), (false, 2), (false, 3)]);
+    }
+
+    #[tokio::test]
+    async fn failures_are_rows_and_end_their_arm_alone() {
+        let rows = plain(&[(1, 1)]);
+        let mut mock = mock(vec![
+            vec![rows.clone(), Attempt::TimedOut],
+            vec![Attempt::Failed("no memory".to_owned())],
+            vec![rows],
+        ]);
+        let run = bench(&mut mock, 2).await.unwrap();
+        let of = |arm: &str| -> Vec<Status> {
+            let samples = run.samples.iter().filter(|sample| sample.arm == arm);
+            samples.map(|sample| sample.status).collect()
+        };
+        assert_eq!(of("arm0"), [Status::Ok, Status::Timeout]);
+        assert_eq!(of("arm1"), [Status::Error]);
+        assert_eq!(of("arm2"), [Status::Ok, Status::Ok, Status::Ok]);
+        let error = run
+            .samples
+            .iter()
+            .find_map(|sample| sample.error.as_deref());
+        assert_eq!(error, Some("no memory"));
+        assert_eq!(run.agreements[1], None);
+        assert_eq!(run.agreements[2], Some(Agreement::Same));
+    }
+
+    #[tokio::test]
+    async fn another_arm_is_the_reference_if_the_first_fails() {
+        let mut mock = mock(vec![
+            vec![Attempt::Failed("broken".to_owned())],
+            vec![plain(&[(1, 1)])],
+            vec![plain(&[(1, 2)])],
+        ]);
+        let run = bench(&mut mock, 1).await.unwrap();
+        assert_eq!(run.agreements[1], Some(Agreement::Same));
+        assert!(matches!(run.agreements[2], Some(Agreement::Different(_))));
+    }
+
+    #[tokio::test]
+    async fn a_later_run_may_not_differ_either() {
+        let right = plain(&[(1, 1)]);
+        let mut mock = mock(vec![
+            vec![right.clone()],
+            vec![right.clone(), plain(&[(1, 7)]), right],
+        ]);
+        let run = bench(&mut mock, 2).await.unwrap();
+        assert!(matches!(run.agreements[1], Some(Agreement::Different(_))));
+        let wrong: Vec<_> = run
+            .samples
+            .iter()
+            .filter(|sample| sample.status == Status::Wrong)
+            .collect();
+        assert_eq!(wrong.len(), 1);
+        assert!(wrong[0].error.as_deref().unwrap().contains("1 | 7"));
+    }
+
+    #[tokio::test]
+    async fn an_interruption_leaves_no_half_query() {
+        let mut mock = mock(vec![vec![plain(&[(1, 1)])], vec![Attempt::Interrupted]]);
+        assert!(bench(&mut mock, 2).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn rows_are_a_multiset() {
+        let rows = plain(&[(1, 1), (2, 2)]);
+        check_agreement(rows.clone(), plain(&[(2, 2), (1, 1)]), None, "yes").await;
+        check_agreement(rows.clone(), plain(&[(2, 2)]), None, "NO").await;
+        check_agreement(rows, plain(&[(2, 2), (2, 2)]), None, "NO").await;
+    }
+
+    #[tokio::test]
+    async fn order_is_part_of_the_answer() {
+        let sorted = |rows: &[(i64, i64)]| {
+            let Attempt::Done(mut done) = limited(rows, true) else {
+                unreachable!("limited rows are done");
+            };
+            done.shape.limited = false;
+            Attempt::Done(done)
+        };
+        let first = sorted(&[(1, 5), (1, 3), (2, 0)]);
+        check_agreement(
+            first.clone(),
+            sorted(&[(1, 3), (1, 5), (2, 0)]),
+            None,
+            "yes",
+        )
+        .await;
+        check_agreement(first, sorted(&[(1, 5), (2, 0), (1, 3)]), None, "NO").await;
+    }
+
+    #[tokio::test]
+    async fn limits_may_choose_among_ties_only() {
+        let whole = || Some(table(&[(1, 1), (2, 1), (2, 2), (2, 3), (3, 1)]));
+        let first = limited(&[(1, 1), (2, 1)], true);
+        let second = |rows: &[(i64, i64)]| limited(rows, true);
+        check_agreement(
+            first.clone(),
+            second(&[(1, 1), (2, 3)]),
+            whole(),
+            "yes (ties)",
+        )
+        .await;
+        check_agreement(first.clone(), second(&[(1, 1), (2, 9)]), whole(), "NO").await;
+        check_agreement(first.clone(), second(&[(1, 1), (3, 1)]), whole(), "NO").await;
+        check_agreement(first.clone(), second(&[(1, 7), (2, 1)]), whole(), "NO").await;
+        check_agreement(
+            first.clone(),
+            second(&[(1, 1), (2, 3)]),
+            None,
+            "unknown (limit)",
+        )
+        .await;
+        check_agreement(first, second(&[(1, 1), (2, 1)]), None, "yes").await;
+    }
+
+    #[tokio::test]
+    async fn unordered_limits_choose_freely() {
+        let whole = || Some(table(&[(1, 1), (2, 1), (2, 2)]));
+        let first = limited(&[(1, 1)], false);
+        let second = |rows: &[(i64, i64)]| limited(rows, false);
+        check_agreement(
+            first.clone(),
+            second(&[(2, 2)]),
+            whole(),
+            "yes (unordered limit)",
+        )
+        .await;
+        check_agreement(first.clone(), second(&[(9, 9)]), whole(), "NO").await;
+        check_agreement(first, second(&[]), whole(), "NO").await;
+    }
+
+    #[tokio::test]
+    async fn large_results_are_compared_by_hash() {
+        let large = |rows: &[(i64, i64)]| {
+            let Attempt::Done(mut done) = plain(rows) else {
+                unreachable!("plain rows are done");
+            };
+            done.rows.table = None;
+            Attempt::Done(done)
+        };
+        let first = large(&[(1, 1), (2, 2)]);
+        check_agreement(
+            first.clone(),
+            large(&[(2, 2), (1, 1)]),
+            None,
+            "yes (by hash)",
+        )
+        .await;
+        check_agreement(first, large(&[(2, 2), (1, 2)]), None, "NO").await;
+    }
+}

@@ -1,0 +1,183 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Cost-based join ordering for Apache DataFusion, and the workbench to study it with.
+#[derive(Debug, Parser)]
+#[command(name = "joinwright", version)]
+pub(crate) struct Cli {
+    /// Log to standard error; twice for more. RUST_LOG takes precedence.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run every query of a suite under every arm, check that all return the same rows, and compare times.
+    Bench(BenchArgs),
+    /// Read the tables of a folder into the statistics cache.
+    Analyze(AnalyzeArgs),
+    /// Show what is known about the tables of a folder.
+    Stats(StatsArgs),
+    /// Run SQL over a folder of Parquet tables.
+    Sql(SqlArgs),
+    /// Show the join order of each region of a suite's queries, without running them.
+    Plan(PlanArgs),
+    /// Show why a query is planned as it is.
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuiteArgs {
+    /// `tpch`, `tpcds`, or a folder with suite.toml.
+    #[arg(value_name = "SUITE")]
+    pub(crate) name: String,
+    /// Scale factor of the data to be made.
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) scale: f64,
+    /// The folder of the queries, one a file, instead of the suite's own.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) queries: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// The folder of the statistics cache [default: .joinwright]
+    #[arg(long = "cache", value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
+    /// `default`, `literal`, `joinwright`, or parts such as `estimator=textbook,enumerator=goo`; may be repeated
+    /// [default: default joinwright]
+    #[arg(long = "arm", value_name = "ARM")]
+    pub(crate) arms: Vec<String>,
+    /// The queries to run, separated by commas [default: all]
+    #[arg(long = "query", value_name = "QUERY", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Measured runs of each query under each arm.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) runs: u32,
+    /// Runs before those.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) warmup: u32,
+    /// Seconds for one sample.
+    #[arg(long, default_value_t = 60.0)]
+    pub(crate) timeout: f64,
+    /// Threads and partitions [default: all cores]
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// The folder for the results [default: results/DATE-SUITE-SCALE]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalyzeArgs {
+    /// A folder of TABLE.parquet and TABLE/*.parquet.
+    pub(crate) dir: PathBuf,
+    /// Read every file anew, whatever the cache holds.
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// A folder of TABLE.parquet and TABLE/*.parquet.
+    pub(crate) dir: PathBuf,
+    /// A table, or one of its columns [default: all tables]
+    #[arg(value_name = "TABLE[.COLUMN]")]
+    pub(crate) table: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// A folder of TABLE.parquet and TABLE/*.parquet.
+    pub(crate) dir: PathBuf,
+    /// The SQL, one or several statements [default: standard input]
+    #[arg(
+        short = 'c',
+        long = "command",
+        value_name = "SQL",
+        conflicts_with = "file"
+    )]
+    pub(crate) sql: Option<String>,
+    /// A file of SQL.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// What plans the queries.
+    #[arg(long, default_value = "joinwright")]
+    pub(crate) arm: String,
+    /// How to print rows.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns for a terminal.
+    Table,
+    /// Comma-separated, with a header.
+    Csv,
+    /// One array of objects for each statement.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
+    /// The queries to plan, separated by commas [default: all]
+    #[arg(long = "query", value_name = "QUERY", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// What plans the queries; may be repeated [default: joinwright]
+    #[arg(long = "arm", value_name = "ARM")]
+    pub(crate) arms: Vec<String>,
+    /// One JSON object a line and region.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
+    /// The name of a query of the suite.
+    #[arg(required_unless_present = "sql")]
+    pub(crate) query: Option<String>,
+    /// A query of your own over the suite's data.
+    #[arg(long, conflicts_with = "query")]
+    pub(crate) sql: Option<String>,
+    /// What plans the query.
+    #[arg(long, default_value = "joinwright")]
+    pub(crate) arm: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

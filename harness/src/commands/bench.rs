@@ -1,0 +1,204 @@
+//! `joinwright bench`: the main job.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use chrono::{SecondsFormat, Utc};
+use indicatif::{ProgressBar, ProgressStyle};
+use joinwright_optimizer::Registry;
+
+use super::{Prepared, block_on, prepare, print};
+use crate::arm::Arm;
+use crate::bench::{Schedule, bench_query};
+use crate::cli::BenchArgs;
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::machine::{Machine, Versions, available_threads};
+use crate::measure::{Measure, parse};
+use crate::record::{ArmRecord, Run, RunFolder};
+use crate::render::table;
+use crate::session::{Purpose, Session, known_parts};
+use crate::suite::{Query, Suite};
+use crate::summary::Overview;
+use crate::{EXIT_DIFFERENT, EXIT_INTERRUPTED};
+
+const RESULTS: &str = "results";
+
+/// A year: beyond it the clock's arithmetic has an end, and so has patience.
+const LONGEST_TIMEOUT_S: f64 = 365.0 * 86_400.0;
+
+/// Runs the command.
+pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
+    let arms = Arm::parse_all(
+        &args.arms,
+        &["default", "joinwright"],
+        &known_parts(registry),
+    )?;
+    let timeout = args.timeout;
+    if !(timeout > 0.0 && timeout <= LONGEST_TIMEOUT_S) {
+        bail!("timeout {timeout} is not a number of seconds above 0");
+    }
+    let threads = args.threads.unwrap_or_else(available_threads);
+    if !(1..=4096).contains(&threads) {
+        bail!("threads {threads} is not between 1 and 4096");
+    }
+    let suite = Suite::find(
+        &args.suite.name,
+        args.suite.scale,
+        args.suite.queries.as_deref(),
+    )?;
+    let queries = suite.read_queries(&args.only)?;
+    for query in &queries {
+        let file = suite.queries.join(format!("{}.sql", query.name));
+        parse(&query.sql).with_context(|| format!("cannot understand {}", file.display()))?;
+    }
+    // Before anything is timed, or even made: hours later is too late to learn that the disk is full.
+    let folder = RunFolder::create(
+        args.out.as_deref(),
+        Path::new(RESULTS),
+        &folder_name(&suite),
+    )?;
+    let run = Run {
+        command: command_line(),
+        started: now(),
+        finished: None,
+        interrupted: false,
+        suite: suite.name.clone(),
+        scale: suite.scale(),
+        queries: queries.len(),
+        runs: args.runs,
+        warmup: args.warmup,
+        timeout_s: timeout,
+        threads,
+        arms: arms
+            .iter()
+            .map(|arm| ArmRecord {
+                name: arm.name.clone(),
+                options: arm.options(),
+            })
+            .collect(),
+        versions: Versions::here(),
+        machine: Machine::here(),
+        summary: Vec::new(),
+    };
+    block_on(threads, async {
+        let mut interrupt = Interrupt::listen();
+        let watched = interrupt.clone();
+        let preparing = async {
+            let prepared = prepare(&suite, &args.suite, &watched).await?;
+            open_sessions(&arms, &prepared, registry, threads).await
+        };
+        let sessions = tokio::select! {
+            sessions = preparing => sessions?,
+            () = interrupt.wait() => return Err(Interrupted.into()),
+        };
+        let mut measure = Measure {
+            sessions: sessions
+                .into_iter()
+                .map(|session| session.context)
+                .collect(),
+            timeout: Duration::from_secs_f64(timeout),
+            interrupt,
+        };
+        measure_all(&mut measure, &queries, run, folder).await
+    })
+}
+
+async fn open_sessions(
+    arms: &[Arm],
+    prepared: &Prepared,
+    registry: &Registry,
+    threads: usize,
+) -> Result<Vec<Session>> {
+    let Prepared { tables, catalog } = prepared;
+    let mut sessions = Vec::with_capacity(arms.len());
+    for arm in arms {
+        let session = Session::open(arm, tables, catalog, registry, threads, Purpose::Run).await?;
+        sessions.push(session);
+    }
+    Ok(sessions)
+}
+
+/// Runs all queries, records each, and prints the table.
+async fn measure_all(
+    measure: &mut Measure,
+    queries: &[Query],
+    mut run: Run,
+    mut folder: RunFolder,
+) -> Result<u8> {
+    let arms: Vec<String> = run.arms.iter().map(|arm| arm.name.clone()).collect();
+    let schedule = Schedule {
+        warmup: run.warmup,
+        runs: run.runs,
+    };
+    let bar = progress_bar(queries.len());
+    for query in queries {
+        bar.set_message(query.name.clone());
+        let done = bench_query(measure, query, &arms, schedule)
+            .await
+            .with_context(|| format!("cannot compare the rows of query {}", query.name))?;
+        let Some(done) = done else {
+            run.interrupted = true;
+            break;
+        };
+        folder.record(&mut run, &query.name, done)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    run.finished = Some(now());
+    if run.summary.is_empty() {
+        // Interrupted within the first query: nothing is worth keeping.
+        return Err(Interrupted.into());
+    }
+    folder.save(&run)?;
+    print(&format!(
+        "{}results in {}\n",
+        table::render(&run, folder.samples()),
+        folder.path().display()
+    ))?;
+    if run.interrupted {
+        return Ok(EXIT_INTERRUPTED);
+    }
+    let overview = Overview::new(&run, folder.samples());
+    let bad = overview.counts.differ > 0 || overview.has_new_failures();
+    Ok(if bad { EXIT_DIFFERENT } else { 0 })
+}
+
+fn progress_bar(queries: usize) -> ProgressBar {
+    let bar = ProgressBar::new(queries as u64);
+    match ProgressStyle::with_template("running {msg} {wide_bar} {pos} of {len} queries {elapsed}")
+    {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn folder_name(suite: &Suite) -> String {
+    let date = Utc::now().format("%Y-%m-%d");
+    match suite.scale() {
+        Some(scale) => format!("{date}-{}-{scale}", suite.name),
+        None => format!("{date}-{}", suite.name),
+    }
+}
+
+fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The command as it can be typed again; arguments with spaces are quoted.
+fn command_line() -> String {
+    let quote = |argument: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+".contains(c);
+        match !argument.is_empty() && argument.chars().all(plain) {
+            true => argument,
+            false => format!("'{}'", argument.replace('\'', r"'\''")),
+        }
+    };
+    let arguments = std::env::args_os()
+        .skip(1)
+        .map(|argument| quote(argument.to_string_lossy().into_owned()));
+    std::iter::once("joinwright".to_owned())
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

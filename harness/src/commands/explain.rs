@@ -1,0 +1,45 @@
+//! `joinwright explain`: why a query is planned as it is.
+
+use anyhow::{Context, Result};
+use joinwright_optimizer::Registry;
+
+use super::{Prepared, block_on, prepare, print};
+use crate::arm::Arm;
+use crate::cli::ExplainArgs;
+use crate::interrupt::Interrupt;
+use crate::machine::available_threads;
+use crate::render::explain::render;
+use crate::session::{Purpose, Session, known_parts};
+use crate::suite::Suite;
+
+/// Runs the command.
+pub(super) fn run(args: ExplainArgs, registry: &Registry) -> Result<u8> {
+    let arm = Arm::parse(&args.arm, &known_parts(registry))?;
+    let suite = Suite::find(
+        &args.suite.name,
+        args.suite.scale,
+        args.suite.queries.as_deref(),
+    )?;
+    let (name, sql) = match (&args.sql, &args.query) {
+        (Some(sql), _) => ("the query".to_owned(), sql.clone()),
+        (None, name) => {
+            let name = name.clone().unwrap_or_default();
+            let queries = suite.read_queries(std::slice::from_ref(&name))?;
+            let sql = queries.into_iter().map(|query| query.sql).collect();
+            (format!("query {name}"), sql)
+        }
+    };
+    let threads = available_threads();
+    block_on(threads, async {
+        let prepared = prepare(&suite, &args.suite, &Interrupt::listen()).await?;
+        let Prepared { tables, catalog } = &prepared;
+        let session =
+            Session::open(&arm, tables, catalog, registry, threads, Purpose::Explain).await?;
+        let planned = session
+            .plan(&sql)
+            .await
+            .with_context(|| format!("cannot plan {name}"))?;
+        print(&render(&planned))?;
+        Ok(0)
+    })
+}

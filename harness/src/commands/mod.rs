@@ -1,0 +1,71 @@
+//! The commands, one file each.
+
+mod analyze;
+mod bench;
+mod explain;
+mod plan;
+mod sql;
+mod stats;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use joinwright_optimizer::Registry;
+use joinwright_stats::{AnalyzeOptions, Catalog};
+
+use crate::cli::{Command, SuiteArgs};
+use crate::data;
+use crate::interrupt::Interrupt;
+use crate::machine::available_threads;
+use crate::statistics::{analyze, open_catalog};
+use crate::suite::Suite;
+use crate::tables::{TablePath, find_tables};
+
+/// Runs a command; the result is its exit status.
+pub(crate) fn run(command: Command, registry: &Registry) -> Result<u8> {
+    match command {
+        Command::Bench(args) => bench::run(args, registry),
+        Command::Analyze(args) => analyze::run(args),
+        Command::Stats(args) => stats::run(args, registry),
+        Command::Sql(args) => sql::run(args, registry),
+        Command::Plan(args) => plan::run(args, registry),
+        Command::Explain(args) => explain::run(args, registry),
+    }
+}
+
+/// Runs a future on a runtime of `threads` threads, and does not wait for what it left running.
+fn block_on<T>(threads: usize, future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    result
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// A suite with its data in place and analyzed.
+struct Prepared {
+    tables: Vec<TablePath>,
+    catalog: Arc<Catalog>,
+}
+
+/// Makes or finds the data of a suite, and analyzes it.
+async fn prepare(suite: &Suite, args: &SuiteArgs, interrupt: &Interrupt) -> Result<Prepared> {
+    tokio::task::block_in_place(|| data::ensure(suite, available_threads(), interrupt))?;
+    let tables = find_tables(&suite.data)?;
+    let catalog = open_catalog(args.cache.folder.as_deref())?;
+    analyze(&catalog, &tables, &AnalyzeOptions::default()).await?;
+    Ok(Prepared { tables, catalog })
+}

@@ -1,0 +1,227 @@
+//! Made data: generates the tables of TPC-H and TPC-DS into a folder that is either whole or not there.
+
+mod tpcds;
+mod tpch;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail};
+use arrow::record_batch::RecordBatchReader;
+use indicatif::{ProgressBar, ProgressStyle};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::suite::{Source, Suite};
+
+/// Several row groups even in small tables, so that two threads can share a scan.
+const ROWS_PER_GROUP: usize = 128 * 1024;
+
+/// A table to be made.
+pub(crate) struct Recipe {
+    pub(crate) table: &'static str,
+    /// About how many rows it will have, for the progress bar.
+    pub(crate) expected_rows: u64,
+    pub(crate) make: Box<dyn FnOnce() -> Box<dyn RecordBatchReader> + Send>,
+}
+
+/// Makes the data of a suite unless it is there; a suite that brings its data is left alone.
+pub(crate) fn ensure(suite: &Suite, threads: usize, interrupt: &Interrupt) -> Result<()> {
+    let recipes = match suite.source {
+        Source::TpcH(scale) => tpch::recipes(scale),
+        Source::TpcDs(scale) => tpcds::recipes(scale)?,
+        Source::Folder => return Ok(()),
+    };
+    if suite.data.exists() {
+        return check_whole(&suite.data, &recipes);
+    }
+    generate(&suite.data, recipes, threads, interrupt)
+}
+
+fn check_whole(folder: &Path, recipes: &[Recipe]) -> Result<()> {
+    for recipe in recipes {
+        let file = folder.join(format!("{}.parquet", recipe.table));
+        if !file.is_file() {
+            bail!(
+                "{} is missing: remove {} to make the data anew",
+                file.display(),
+                folder.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Writes into a folder beside the target and renames it when all is on disk.
+fn generate(
+    folder: &Path,
+    recipes: Vec<Recipe>,
+    threads: usize,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let parent = folder.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    let partial = Partial::create(folder)?;
+    let bar = progress_bar(folder, &recipes);
+    // The largest tables first, so that no thread is left with one at the end.
+    let mut recipes = recipes;
+    recipes.sort_by_key(|recipe| recipe.expected_rows);
+    let queue = Mutex::new(recipes);
+    let next = || match queue.lock() {
+        Ok(mut queue) => queue.pop(),
+        Err(_) => None,
+    };
+    let work = || -> Result<()> {
+        while let Some(recipe) = next() {
+            write_table(&partial.path, recipe, &bar, interrupt)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        results.into_iter().try_for_each(|result| match result {
+            Ok(result) => result,
+            Err(_) => bail!("the generator of {} broke down", folder.display()),
+        })
+    })?;
+    bar.finish_and_clear();
+    partial.publish(folder)
+}
+
+fn progress_bar(folder: &Path, recipes: &[Recipe]) -> ProgressBar {
+    let rows = recipes.iter().map(|recipe| recipe.expected_rows).sum();
+    let style = "making {msg} {wide_bar} {human_pos} rows {per_sec} {eta} left";
+    let bar = ProgressBar::new(rows).with_message(folder.display().to_string());
+    match ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn write_table(
+    folder: &Path,
+    recipe: Recipe,
+    bar: &ProgressBar,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let path = folder.join(format!("{}.parquet", recipe.table));
+    let writing = || format!("cannot write {}", path.display());
+    let reader = (recipe.make)();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
+        .build();
+    let file = File::create(&path).with_context(writing)?;
+    let mut writer =
+        ArrowWriter::try_new(file, reader.schema(), Some(properties)).with_context(writing)?;
+    for batch in reader {
+        if interrupt.is_set() {
+            return Err(Interrupted.into());
+        }
+        let batch = batch.with_context(|| format!("cannot make table {}", recipe.table))?;
+        writer.write(&batch).with_context(writing)?;
+        bar.inc(batch.num_rows() as u64);
+    }
+    let mut file = writer.into_inner().with_context(writing)?;
+    file.flush().with_context(writing)?;
+    file.sync_all().with_context(writing)
+}
+
+/// A folder that is removed unless it is published.
+struct Partial {
+    path: PathBuf,
+}
+
+impl Partial {
+    fn create(target: &Path) -> Result<Self> {
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = format!(".{name}.partial-");
+        let parent = target.parent().unwrap_or(Path::new("."));
+        remove_stale(parent, &prefix);
+        let path = parent.join(format!("{prefix}{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    fn publish(self, target: &Path) -> Result<()> {
+        sync_folder(&self.path)?;
+        if let Err(error) = fs::rename(&self.path, target) {
+            // Another process was faster; the data is the same.
+            if target.is_dir() {
+                return Ok(());
+            }
+            return Err(error).with_context(|| format!("cannot create {}", target.display()));
+        }
+        sync_folder(target.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After a rename it is not there any more; and what cannot be removed is never taken for data.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes what killed runs left; folders of running processes are theirs.
+fn remove_stale(parent: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(process) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else {
+            continue;
+        };
+        let own = process == std::process::id().to_string();
+        if own || !Path::new("/proc").join(process).exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("cannot write {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    fn rows(file: &Path) -> i64 {
+        let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
+        reader.metadata().file_metadata().num_rows()
+    }
+
+    #[test]
+    fn data_is_whole_or_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("data/tpch-sf0.001");
+        let (sender, interrupt) = Interrupt::manual();
+        fs::create_dir_all(folder.path().join("data/.tpch-sf0.001.partial-999999999")).unwrap();
+
+        sender.send_replace(true);
+        let error = generate(&target, tpch::recipes(0.001), 2, &interrupt).unwrap_err();
+        assert!(error.is::<Interrupted>());
+        let left: Vec<_> = fs::read_dir(target.parent().unwrap()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+
+        sender.send_replace(false);
+        generate(&target, tpch::recipes(0.001), 2, &interrupt).unwrap();
+        check_whole(&target, &tpch::recipes(0.001)).unwrap();
+        assert_eq!(rows(&target.join("nation.parquet")), 25);
+        assert_eq!(rows(&target.join("orders.parquet")), 1500);
+
+        fs::remove_file(target.join("part.parquet")).unwrap();
+        let message = check_whole(&target, &tpch::recipes(0.001)).unwrap_err();
+        assert!(message.to_string().contains("part.parquet is missing"));
+    }
+}

@@ -1,0 +1,130 @@
+//! joinwright, the workbench: makes data, collects statistics, and compares join orders by plan and by time.
+//!
+//! The binary is [`run`] with the parts that come with the project. A crate of your own gets the same command line with
+//! your estimator, enumerator or cost model in it:
+//!
+//! ```no_run
+//! fn main() -> std::process::ExitCode {
+//!     let registry = joinwright::Registry::default();
+//!     // Add parts of your own here; an arm then finds them by name.
+//!     joinwright::run(registry)
+//! }
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | `cli`, `commands` | the command line, one file a command |
+//! | `suite`, `tables`, `data` | queries and tables: found in folders, or made |
+//! | `arm`, `session` | what plans the queries, and its DataFusion session |
+//! | `statistics` | filling the catalog |
+//! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
+//! | `compare`, `shape`, `fingerprint` | whether rows are the same; what a query promises; whether plans are the same |
+//! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
+//! | `render` | tables, READMEs, explanations |
+//!
+//! Measuring, recording and rendering are apart: what is rendered can be made again from what was recorded.
+
+mod arm;
+mod bench;
+mod cli;
+mod commands;
+mod compare;
+mod data;
+mod fingerprint;
+mod interrupt;
+mod machine;
+mod measure;
+mod record;
+mod render;
+mod session;
+mod shape;
+mod statistics;
+mod suite;
+mod summary;
+mod tables;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+pub use joinwright_optimizer::Registry;
+
+use crate::interrupt::Interrupted;
+
+/// Rows differ between arms, or an arm fails where DataFusion does not.
+const EXIT_DIFFERENT: u8 = 1;
+/// The input or the arguments are at fault.
+const EXIT_BAD_INPUT: u8 = 2;
+/// Stopped by Ctrl-C.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// Runs the command line of this process with the parts of `registry`.
+///
+/// The exit status is 0 if all went well, 1 if a benchmark found different rows, 2 for bad input, with one line on
+/// standard error that names it, and 130 after Ctrl-C.
+pub fn run(registry: Registry) -> ExitCode {
+    let cli = cli::Cli::parse();
+    init_logging(cli.verbose);
+    match commands::run(cli.command, &registry) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if error.is::<Interrupted>() => ExitCode::from(EXIT_INTERRUPTED),
+        // Whoever read the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done if even this cannot be written.
+            let _ = writeln!(io::stderr(), "error: {}", one_line(&error));
+            ExitCode::from(EXIT_BAD_INPUT)
+        }
+    }
+}
+
+fn init_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    // A program that calls `run` may have its own logging.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .try_init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// An error with its causes in one line; a cause that the text before it already tells is left out.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_one_line() {
+        let error = anyhow::anyhow!("no column x\n  in table").context("query q1");
+        assert_eq!(one_line(&error), "query q1: no column x in table");
+        let told = anyhow::anyhow!("disk full").context("cannot write: disk full");
+        assert_eq!(one_line(&told), "cannot write: disk full");
+    }
+}

@@ -1,0 +1,268 @@
+//! What a run leaves behind: `run.json`, `raw.csv`, and the README made from these two.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::bench::{Done, QueryRun};
+use crate::machine::{Machine, Versions};
+use crate::render::markdown;
+use crate::summary::{QuerySummary, summarize};
+
+const RUN: &str = "run.json";
+const RAW: &str = "raw.csv";
+const README: &str = "README.md";
+
+/// A disk that cannot take this much cannot take a run either.
+const PROBE_BYTES: usize = 256 * 1024;
+
+/// How a sample ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Ok,
+    Error,
+    Timeout,
+    /// It ran, and returned other rows than it should.
+    Wrong,
+}
+
+/// One row of `raw.csv`: one query run once under one arm. Times in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) query: String,
+    pub(crate) arm: String,
+    /// Counted from 1, warm-ups and runs apart.
+    pub(crate) run: u32,
+    pub(crate) warmup: bool,
+    pub(crate) status: Status,
+    pub(crate) planning_ms: Option<f64>,
+    pub(crate) execution_ms: Option<f64>,
+    pub(crate) total_ms: Option<f64>,
+    pub(crate) rows: Option<u64>,
+    /// Of the physical plan.
+    pub(crate) fingerprint: Option<String>,
+    /// What went wrong, if anything did.
+    pub(crate) error: Option<String>,
+}
+
+impl Sample {
+    /// A sample that has not run yet.
+    pub(crate) fn new(query: &str, arm: &str, run: u32, warmup: bool) -> Self {
+        Self {
+            query: query.to_owned(),
+            arm: arm.to_owned(),
+            run,
+            warmup,
+            status: Status::Ok,
+            planning_ms: None,
+            execution_ms: None,
+            total_ms: None,
+            rows: None,
+            fingerprint: None,
+            error: None,
+        }
+    }
+
+    /// Fills in what a finished query tells.
+    pub(crate) fn finish(&mut self, done: &Done) {
+        // To the microsecond: further digits are noise.
+        let round = |ms: f64| (ms * 1e3).round() / 1e3;
+        let (planning, execution) = (round(done.planning_ms), round(done.execution_ms));
+        self.planning_ms = Some(planning);
+        self.execution_ms = Some(execution);
+        self.total_ms = Some(round(planning + execution));
+        self.rows = Some(done.rows.digest.rows);
+        self.fingerprint = Some(done.fingerprint.clone());
+    }
+}
+
+/// An arm as it was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ArmRecord {
+    pub(crate) name: String,
+    /// The parts that the arm names; the others are at their default.
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+/// `run.json`: all about a run but its samples.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) command: String,
+    /// UTC, RFC 3339.
+    pub(crate) started: String,
+    /// Absent while it runs.
+    pub(crate) finished: Option<String>,
+    /// Ended by Ctrl-C, so that queries may be missing.
+    pub(crate) interrupted: bool,
+    pub(crate) suite: String,
+    /// Absent for data that was not made here.
+    pub(crate) scale: Option<f64>,
+    /// How many queries were to be run.
+    pub(crate) queries: usize,
+    pub(crate) runs: u32,
+    pub(crate) warmup: u32,
+    pub(crate) timeout_s: f64,
+    pub(crate) threads: usize,
+    /// The first one is what the others are compared with.
+    pub(crate) arms: Vec<ArmRecord>,
+    pub(crate) versions: Versions,
+    pub(crate) machine: Machine,
+    /// One entry for each query that is done.
+    pub(crate) summary: Vec<QuerySummary>,
+}
+
+/// A folder that a run is written to, after each query.
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    /// Folders to be removed again if nothing is ever recorded, innermost first.
+    created: Vec<PathBuf>,
+    recorded: bool,
+    samples: Vec<Sample>,
+}
+
+impl RunFolder {
+    /// Creates `results/DATE-NAME`, with `-2`, `-3` … behind it where that is taken, or the folder named.
+    /// Fails if the folder cannot be written to; then, or if nothing is recorded, nothing is left behind.
+    pub(crate) fn create(out: Option<&Path>, results: &Path, name: &str) -> Result<Self> {
+        let path = match out {
+            Some(out) => out.to_owned(),
+            None => free_name(results, name),
+        };
+        let mut folder = Self {
+            created: missing_folders(&path),
+            path,
+            recorded: false,
+            samples: Vec::new(),
+        };
+        folder.probe().with_context(|| {
+            format!(
+                "cannot write to the results folder {}",
+                folder.path.display()
+            )
+        })?;
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All samples recorded so far.
+    pub(crate) fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// Writes a few blocks and removes them again.
+    fn probe(&mut self) -> std::io::Result<()> {
+        fs::create_dir_all(&self.path)?;
+        let probe = self.path.join(".probe");
+        let written = File::create(&probe).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&probe);
+        written.and(removed)
+    }
+
+    /// Adds a query's samples and writes all three files.
+    pub(crate) fn record(&mut self, run: &mut Run, query: &str, done: QueryRun) -> Result<()> {
+        let arms: Vec<&str> = run.arms.iter().map(|arm| arm.name.as_str()).collect();
+        run.summary
+            .push(summarize(query, &arms, &done.samples, &done.agreements));
+        self.append_raw(&done.samples)?;
+        self.recorded = true;
+        self.samples.extend(done.samples);
+        self.save(run)
+    }
+
+    /// Writes `run.json` and the README.
+    pub(crate) fn save(&self, run: &Run) -> Result<()> {
+        self.replace(RUN, &(serde_json::to_string_pretty(run)? + "\n"))?;
+        self.replace(README, &markdown::render(run, &self.samples))
+    }
+
+    fn append_raw(&self, samples: &[Sample]) -> Result<()> {
+        let path = self.path.join(RAW);
+        let writing = || format!("cannot write {}", path.display());
+        let first = !self.recorded;
+        let mut options = File::options();
+        // What an earlier run left in a folder named by --out is replaced.
+        options
+            .create(true)
+            .write(true)
+            .truncate(first)
+            .append(!first);
+        let file = options.open(&path).with_context(writing)?;
+        let mut csv = csv::WriterBuilder::new()
+            .has_headers(first)
+            .from_writer(file);
+        for sample in samples {
+            csv.serialize(sample).with_context(writing)?;
+        }
+        csv.flush().with_context(writing)
+    }
+
+    /// Writes a file so that a reader sees the old text or the new one, never a part.
+    fn replace(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path.join(name);
+        let temporary = self.path.join(format!(".{name}.new"));
+        fs::write(&temporary, text)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .inspect_err(|_| drop(fs::remove_file(&temporary)))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if !self.recorded {
+            for folder in &self.created {
+                // Only empty folders go: what somebody else put there stays.
+                let _ = fs::remove_dir(folder);
+            }
+        }
+    }
+}
+
+/// Reads a run back: what any report is made from.
+#[cfg(test)]
+pub(crate) fn load(folder: &Path) -> Result<(Run, Vec<Sample>)> {
+    let path = folder.join(RUN);
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let run = serde_json::from_str(&text)
+        .with_context(|| format!("cannot understand {}", path.display()))?;
+    let path = folder.join(RAW);
+    let reading = || format!("cannot read {}", path.display());
+    let mut csv = csv::Reader::from_path(&path).with_context(reading)?;
+    let samples = csv
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .with_context(reading)?;
+    Ok((run, samples))
+}
+
+fn free_name(results: &Path, name: &str) -> PathBuf {
+    let mut path = results.join(name);
+    let mut number = 2;
+    while path.exists() {
+        path = results.join(format!("{name}-{number}"));
+        number += 1;
+    }
+    path
+}
+
+/// The folders that must be created for `path` to exist, innermost first.
+fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    path.ancestors()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .take_while(|folder| !folder.exists())
+        .map(Path::to_owned)
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! The README of a run: a function of `run.json` and `raw.csv`.
+
+use super::{bytes, overview_grid, overview_lines};
+use crate::record::{Run, Sample};
+use crate::summary::Overview;
+
+/// Renders the README.
+pub(crate) fn render(run: &Run, samples: &[Sample]) -> String {
+    let overview = Overview::new(run, samples);
+    let mut out = format!("# {}{}\n\n", run.suite, scale(run));
+    out.push_str(&format!("    {}\n\n", run.command));
+    for line in overview_lines(&overview) {
+        out.push_str(&format!("- {line}\n"));
+    }
+    if run.finished.is_none() || run.interrupted {
+        let (done, all) = (run.summary.len(), run.queries);
+        let what = match run.interrupted {
+            true => "interrupted",
+            false => "not finished",
+        };
+        out.push_str(&format!("- {what}: {done} of {all} queries are done\n"));
+    }
+    out.push('\n');
+    out.push_str(&overview_grid(&overview).to_markdown());
+    out.push_str("\n\n");
+    out.push_str(&format!(
+        "Times are medians of {} runs after {} of warm-up, planning and execution together, on {} threads; \
+         \"planning ms\" is the part of it from SQL text to physical plan. A ratio is the time over that of {}. \
+         Every sample is in `raw.csv`.\n",
+        run.runs, run.warmup, run.threads, overview.arms[0]
+    ));
+    let errors: Vec<String> = run
+        .summary
+        .iter()
+        .flat_map(|query| query.arms.iter().map(move |arm| (query, arm)))
+        .filter_map(|(query, arm)| {
+            let error = arm.error.as_ref()?;
+            Some(format!("- {} under {}: {error}\n", query.query, arm.arm))
+        })
+        .collect();
+    if !errors.is_empty() {
+        out.push_str(&format!("\n## What went wrong\n\n{}", errors.concat()));
+    }
+    out.push_str(&format!("\n## Where\n\n{}", conditions(run)));
+    out
+}
+
+fn scale(run: &Run) -> String {
+    match run.scale {
+        Some(scale) => format!(", scale factor {scale}"),
+        None => String::new(),
+    }
+}
+
+fn conditions(run: &Run) -> String {
+    let machine = &run.machine;
+    let versions = &run.versions;
+    let mut lines = vec![
+        ("started", run.started.clone()),
+        ("finished", run.finished.clone().unwrap_or_default()),
+        ("timeout", format!("{} s a sample", run.timeout_s)),
+        (
+            "machine",
+            format!(
+                "{}, {} cores, {}, {}",
+                machine.cpu.as_deref().unwrap_or("unknown processor"),
+                machine.cores,
+                machine.memory_bytes.map(bytes).unwrap_or_default(),
+                machine.os
+            ),
+        ),
+        (
+            "versions",
+            format!(
+                "joinwright {}{}, DataFusion {}, Arrow {}, {}{}",
+                versions.joinwright,
+                (versions.commit.as_ref())
+                    .map(|commit| format!(" ({commit})"))
+                    .unwrap_or_default(),
+                versions.datafusion,
+                versions.arrow,
+                versions.rustc.as_deref().unwrap_or("unknown compiler"),
+                if versions.optimized {
+                    ""
+                } else {
+                    ", NOT an optimized build"
+                },
+            ),
+        ),
+    ];
+    for arm in &run.arms {
+        let options: Vec<String> = arm
+            .options
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        if !options.is_empty() {
+            lines.push(("arm", format!("{}: {}", arm.name, options.join(", "))));
+        }
+    }
+    lines
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("- {name}: {value}\n"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::bench::{Agreement, QueryRun};
+    use crate::machine::{Machine, Versions};
+    use crate::record::{ArmRecord, RunFolder, Status, load};
+
+    fn run() -> Run {
+        let arm = |name: &str| ArmRecord {
+            name: name.to_owned(),
+            options: BTreeMap::new(),
+        };
+        Run {
+            command: "joinwright bench tpch".to_owned(),
+            started: "2026-01-02T03:04:05Z".to_owned(),
+            finished: Some("2026-01-02T03:05:05Z".to_owned()),
+            interrupted: false,
+            suite: "tpch".to_owned(),
+            scale: Some(0.1),
+            queries: 3,
+            runs: 2,
+            warmup: 1,
+            timeout_s: 60.0,
+            threads: 2,
+            arms: vec![arm("default"), arm("joinwright")],
+            versions: Versions {
+                joinwright: "0.1.0".to_owned(),
+                datafusion: "55.2.0".to_owned(),
+                arrow: "59.3.0".to_owned(),
+                rustc: Some("rustc 1.95.0".to_owned()),
+                commit: Some("0123456789ab".to_owned()),
+                optimized: true,
+            },
+            machine: Machine {
+                cpu: Some("Some CPU".to_owned()),
+                cores: 2,
+                memory_bytes: Some(8 << 30),
+                os: "Linux".to_owned(),
+            },
+            summary: Vec::new(),
+        }
+    }
+
+    /// `times` are total milliseconds, warm-up first; a negative one is a failure.
+    fn query_run(query: &str, times: [&[f64]; 2], second: Option<Agreement>) -> QueryRun {
+        let mut samples = Vec::new();
+        for (arm, times) in ["default", "joinwright"].into_iter().zip(times) {
+            for (at, &ms) in times.iter().enumerate() {
+                let mut sample = Sample::new(query, arm, at.max(1) as u32, at == 0);
+                if ms < 0.0 {
+                    sample.status = Status::Error;
+                    sample.error = Some("no such column, \"x\"".to_owned());
+                } else {
+                    sample.planning_ms = Some(1.5);
+                    sample.execution_ms = Some(ms - 1.5);
+                    sample.total_ms = Some(ms);
+                    sample.rows = Some(4);
+                    sample.fingerprint = Some("00ff".to_owned());
+                }
+                if arm == "joinwright" && matches!(second, Some(Agreement::Different(_))) {
+                    sample.status = Status::Wrong;
+                    sample.error = Some("only in the first: 1 | 2".to_owned());
+                }
+                samples.push(sample);
+            }
+        }
+        QueryRun {
+            samples,
+            agreements: vec![Some(Agreement::Same), second],
+        }
+    }
+
+    #[test]
+    fn readme_is_made_from_the_two_files_alone() {
+        let results = tempfile::tempdir().unwrap();
+        let mut folder = RunFolder::create(None, results.path(), "day-tpch-0.1").unwrap();
+        let mut run = run();
+        let same = Some(Agreement::Same);
+        let wrong = Some(Agreement::Different(String::new()));
+        for (query, times, agreement) in [
+            (
+                "q01",
+                [&[99.0, 20.0, 22.0], &[50.0, 10.0, 11.0]] as [&[f64]; 2],
+                same,
+            ),
+            ("q02", [&[99.0, 20.0, 22.0], &[50.0, 30.0, 31.0]], wrong),
+            ("q03", [&[9.0, 5.0, 5.0], &[-1.0]], None),
+        ] {
+            let done = query_run(query, times, agreement);
+            folder.record(&mut run, query, done).unwrap();
+        }
+        let written = std::fs::read_to_string(folder.path().join("README.md")).unwrap();
+        let (loaded, samples) = load(folder.path()).unwrap();
+        assert_eq!(loaded, run);
+        assert_eq!(samples, folder.samples());
+        assert_eq!(render(&loaded, &samples), written);
+        insta::assert_snapshot!(written, @"");
+        insta::assert_snapshot!(crate::render::table::render(&run, &samples), @"");
+    }
+
+    #[test]
+    fn folders_without_samples_vanish_and_names_are_free() {
+        let results = tempfile::tempdir().unwrap();
+        let root = results.path().join("results");
+        let path = |number| root.join(format!("day-tpch{number}"));
+        drop(RunFolder::create(None, &root, "day-tpch").unwrap());
+        assert!(!root.exists());
+        std::fs::create_dir_all(path("")).unwrap();
+        let second = RunFolder::create(None, &root, "day-tpch").unwrap();
+        assert_eq!(second.path(), path("-2"));
+        drop(second);
+        assert!(path("").exists() && !path("-2").exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        let results = tempfile::tempdir().unwrap();
+        let file = results.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let message = RunFolder::create(Some(&file.join("run")), results.path(), "x")
+            .err()
+            .map(|error| format!("{error:#}"))
+            .unwrap_or_default();
+        assert!(message.contains("file/run"), "{message}");
+    }
+}

@@ -1,0 +1,215 @@
+//! Turns what was recorded into what people read. Nothing here measures.
+
+pub(crate) mod explain;
+pub(crate) mod markdown;
+pub(crate) mod stats;
+pub(crate) mod table;
+
+use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use crate::record::Status;
+use crate::summary::{Cell, Overview};
+
+/// A table as text: a header and rows of cells, of which some columns are numbers.
+pub(crate) struct Grid {
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+    /// Columns that stand flush left; numbers stand flush right.
+    pub(crate) left: Vec<usize>,
+}
+
+impl Grid {
+    /// For a terminal.
+    pub(crate) fn to_terminal(&self) -> String {
+        self.table(UTF8_HORIZONTAL_ONLY)
+    }
+
+    /// As a Markdown table.
+    pub(crate) fn to_markdown(&self) -> String {
+        self.table(ASCII_MARKDOWN)
+    }
+
+    fn table(&self, preset: &str) -> String {
+        let mut table = Table::new();
+        table
+            .load_preset(preset)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(&self.header)
+            .add_rows(&self.rows);
+        for (at, column) in table.column_iter_mut().enumerate() {
+            if !self.left.contains(&at) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        // Rows end where their text ends.
+        let lines: Vec<String> = table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect();
+        lines.join("\n")
+    }
+}
+
+/// The table of a run: a group of columns for each arm.
+fn overview_grid(overview: &Overview) -> Grid {
+    let mut header = vec!["query".to_owned()];
+    let mut left = vec![0];
+    for (at, arm) in overview.arms.iter().enumerate() {
+        header.push(format!("{arm} ms"));
+        if at > 0 {
+            header.extend(["ratio".to_owned(), "planning ms".to_owned()]);
+            left.push(header.len());
+            header.push("same rows".to_owned());
+        }
+    }
+    let rows = overview
+        .lines
+        .iter()
+        .map(|line| {
+            let mut row = vec![line.query.clone()];
+            for (at, cell) in line.cells.iter().enumerate() {
+                row.push(time_or_status(cell));
+                if at > 0 {
+                    row.push(cell.ratio.map(ratio).unwrap_or_default());
+                    row.push(cell.planning_ms.map(milliseconds).unwrap_or_default());
+                    row.push(cell.same_rows.clone().unwrap_or_else(|| "-".to_owned()));
+                }
+            }
+            row
+        })
+        .collect();
+    Grid { header, rows, left }
+}
+
+fn time_or_status(cell: &Cell) -> String {
+    match (cell.status, cell.total_ms) {
+        (Status::Ok | Status::Wrong, Some(ms)) => milliseconds(ms),
+        (Status::Error, _) => "error".to_owned(),
+        (Status::Timeout, _) => "timeout".to_owned(),
+        // No measured run, only warm-ups.
+        _ => "-".to_owned(),
+    }
+}
+
+/// The lines below the table: totals, ratios, counts.
+fn overview_lines(overview: &Overview) -> Vec<String> {
+    let mut lines = Vec::new();
+    if overview.finished_by_all > 0 {
+        let totals: Vec<String> = overview
+            .totals
+            .iter()
+            .map(|total| format!("{} {} ms", total.arm, milliseconds(total.total_ms)))
+            .collect();
+        let all = match overview.finished_by_all == overview.counts.queries {
+            true => String::new(),
+            false => format!(
+                " (of {} queries that all finished)",
+                overview.finished_by_all
+            ),
+        };
+        lines.push(format!("total{all}: {}", totals.join(", ")));
+    }
+    for total in &overview.totals {
+        if let Some(ratios) = &total.ratios {
+            lines.push(format!(
+                "{} against {}: total {}, geometric mean {}, worst {} ({}), best {} ({})",
+                total.arm,
+                overview.arms[0],
+                ratio(ratios.of_totals),
+                ratio(ratios.geometric_mean),
+                ratio(ratios.worst.1),
+                ratios.worst.0,
+                ratio(ratios.best.1),
+                ratios.best.0
+            ));
+        }
+    }
+    lines.push(count_line(overview));
+    lines
+}
+
+fn count_line(overview: &Overview) -> String {
+    let counts = &overview.counts;
+    let noun = if counts.queries == 1 {
+        "query"
+    } else {
+        "queries"
+    };
+    // One arm has nothing to be the same as.
+    let good = if overview.arms.len() == 1 {
+        "ok"
+    } else {
+        "same"
+    };
+    let mut line = format!("{} {noun}, {} {good}", counts.queries, counts.same);
+    for (count, what) in [
+        (counts.differ, "with different rows"),
+        (counts.unknown, "not comparable"),
+        (counts.unfinished, "failed or timed out"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {what}"));
+        }
+    }
+    line
+}
+
+/// Three digits, as far as a time has them.
+pub(crate) fn milliseconds(ms: f64) -> String {
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.2}"),
+        ms if ms < 100.0 => format!("{ms:.1}"),
+        ms => format!("{ms:.0}"),
+    }
+}
+
+fn ratio(ratio: f64) -> String {
+    format!("{ratio:.2}")
+}
+
+/// Estimated rows: whole numbers, and the exponent where they are beyond reading.
+pub(crate) fn rows(rows: f64) -> String {
+    match rows {
+        rows if !rows.is_finite() => "∞".to_owned(),
+        rows if rows >= 1e12 => format!("{rows:.2e}"),
+        rows if rows >= 10.0 => group(rows.round() as u64),
+        rows => format!("{:.1}", rows).trim_end_matches(".0").to_owned(),
+    }
+}
+
+/// 1234567 as 1,234,567.
+pub(crate) fn group(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Bytes in the unit that leaves a number below 1024.
+pub(crate) fn bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(group(0), "0");
+        assert_eq!(group(999), "999");
+        assert_eq!(group(1_234_567), "1,234,567");
+        assert_eq!(rows(0.25), "0.2");
+        assert_eq!(rows(3.0), "3");
+        assert_eq!(rows(1500.4), "1,500");
+        assert_eq!(rows(2.5e13), "2.50e13");
+        assert_eq!(milliseconds(1.234), "1.23");
+        assert_eq!(milliseconds(1234.5), "1234");
+    }
+}

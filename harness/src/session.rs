@@ -1,0 +1,217 @@
+//! A DataFusion session for each arm, and what the optimizer says about a query in it.
+//!
+//! All that this crate asks of the optimizer goes through here.
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use datafusion::common::TableReference;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::Optimizer;
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use joinwright_optimizer::{
+    JoinOrdering, JoinwrightOptions, PlanLine, Registry, SessionStateBuilderExt, Trace, TraceLog,
+    estimate_plan, observe,
+};
+use joinwright_stats::Catalog;
+
+use crate::arm::{Arm, Kind, KnownParts};
+use crate::measure::parse;
+use crate::shape::returns_rows;
+use crate::tables::TablePath;
+
+/// The rule that makes up DataFusion's own join order.
+const FLATTENING: &str = "eliminate_cross_join";
+
+/// One arm's session over a folder of tables.
+pub(crate) struct Session {
+    pub(crate) context: SessionContext,
+    kind: Kind,
+    ordering: JoinOrdering,
+    catalog: Arc<Catalog>,
+}
+
+/// A query that is planned, and not run.
+pub(crate) struct Planned {
+    /// The nodes of the optimized plan with estimates, in the order of `EXPLAIN`.
+    pub(crate) lines: Vec<PlanLine>,
+    /// The regions of adjacent joins.
+    pub(crate) regions: Vec<Trace>,
+}
+
+/// The names that an arm may use.
+pub(crate) fn known_parts(registry: &Registry) -> KnownParts {
+    fn owned(names: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
+        names.into_iter().map(Into::into).collect()
+    }
+    KnownParts {
+        estimators: owned(registry.estimators()),
+        enumerators: owned(registry.enumerators()),
+        cost_models: owned(registry.cost_models()),
+    }
+}
+
+/// Whether a session's plans are to be looked at, or only to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// As users have it: nothing is recorded while planning.
+    Run,
+    /// With a trace of each region and the time of its search.
+    Explain,
+}
+
+impl Session {
+    /// Opens a session for an arm over `tables`.
+    pub(crate) async fn open(
+        arm: &Arm,
+        tables: &[TablePath],
+        catalog: &Arc<Catalog>,
+        registry: &Registry,
+        threads: usize,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let config = SessionConfig::new()
+            .with_target_partitions(threads)
+            .with_information_schema(true);
+        let explain = purpose == Purpose::Explain;
+        let ordering = JoinOrdering {
+            registry: registry.clone(),
+            trace: explain.then(TraceLog::default),
+            clock: explain.then_some(clock as fn() -> Duration),
+        };
+        let builder = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features();
+        let builder = match &arm.kind {
+            Kind::Default => builder,
+            Kind::Literal => {
+                let mut rules = Optimizer::new().rules;
+                rules.retain(|rule| rule.name() != FLATTENING);
+                builder.with_optimizer_rules(rules)
+            }
+            Kind::Joinwright(_) => {
+                builder.with_join_ordering(Arc::clone(catalog), ordering.clone())
+            }
+        };
+        let session = Self {
+            context: SessionContext::new_with_state(builder.build()),
+            kind: arm.kind.clone(),
+            ordering,
+            catalog: Arc::clone(catalog),
+        };
+        session.set_parts()?;
+        session.register(tables).await?;
+        Ok(session)
+    }
+
+    /// Sets the options of the parts that the arm names.
+    fn set_parts(&self) -> Result<()> {
+        let Kind::Joinwright(parts) = &self.kind else {
+            return Ok(());
+        };
+        let budget = parts.budget.map(|pairs| pairs.to_string());
+        for (option, value) in [
+            ("estimator", &parts.estimator),
+            ("enumerator", &parts.enumerator),
+            ("cost", &parts.cost),
+            ("budget", &budget),
+        ] {
+            if let Some(value) = value {
+                self.set(&format!("joinwright.{option}"), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&self, option: &str, value: &str) -> Result<()> {
+        let state = self.context.state_ref();
+        let mut state = state.write();
+        let options = state.config_mut().options_mut();
+        options
+            .set(option, value)
+            .with_context(|| format!("cannot set {option} to {value}"))
+    }
+
+    async fn register(&self, tables: &[TablePath]) -> Result<()> {
+        let mut upper_case = false;
+        for table in tables {
+            let name = TableReference::bare(table.name.as_str());
+            let options = ParquetReadOptions::default();
+            self.context
+                .register_parquet(name.clone(), table_url(&table.path), options)
+                .await
+                .with_context(|| format!("cannot read table {}", table.path.display()))?;
+            let schema = self.context.table_provider(name).await?.schema();
+            let mut names = schema.fields().iter().map(|field| field.name().as_str());
+            upper_case |= has_upper_case(&table.name) || names.any(has_upper_case);
+        }
+        if upper_case {
+            // Queries over such data were written for a system that does not fold names to lower case.
+            self.set("datafusion.sql_parser.enable_ident_normalization", "false")?;
+        }
+        Ok(())
+    }
+
+    /// Plans the last statement of `sql` that returns rows. Views and settings before it take effect; no data is read
+    /// but the footers of files.
+    pub(crate) async fn plan(&self, sql: &str) -> Result<Planned> {
+        let context = SessionContext::new_with_state(self.context.state());
+        let mut optimized = None;
+        for statement in parse(sql)? {
+            let state = context.state();
+            let plan = state.statement_to_plan(statement).await?;
+            if returns_rows(&plan) {
+                let plan = state.optimize(&plan)?;
+                optimized = Some(self.look_at(plan, &context));
+                continue;
+            }
+            match plan {
+                LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => {
+                    context.execute_logical_plan(plan).await?;
+                }
+                other => bail!("not a query: {}", other.display()),
+            }
+        }
+        optimized.context("no statement returns rows")
+    }
+
+    fn look_at(&self, plan: LogicalPlan, context: &SessionContext) -> Planned {
+        let config = context.copied_config();
+        let options = config.options().extensions.get::<JoinwrightOptions>();
+        let options = options.cloned().unwrap_or_default();
+        let snapshot = self.catalog.snapshot();
+        let traced = self.ordering.trace.as_ref().map(TraceLog::take);
+        let regions = match (&self.kind, traced) {
+            (Kind::Joinwright(_), Some(regions)) => regions,
+            _ => observe(&plan, &snapshot, &self.ordering, &options),
+        };
+        Planned {
+            lines: estimate_plan(&plan, &snapshot, &self.ordering, &options),
+            regions,
+        }
+    }
+}
+
+/// Time since the first call, for the optimizer, which reads no clock itself.
+fn clock() -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed()
+}
+
+fn has_upper_case(name: &str) -> bool {
+    name.contains(char::is_uppercase)
+}
+
+/// A URL, since DataFusion reads `*`, `?` and `[` in a plain path as a pattern.
+fn table_url(path: &Path) -> String {
+    let path_text = path.to_string_lossy();
+    let encoded = path_text
+        .replace('%', "%25")
+        .replace('?', "%3F")
+        .replace('#', "%23");
+    let end = if path.is_dir() { "/" } else { "" };
+    format!("file://{encoded}{end}")
+}
