@@ -1,0 +1,32 @@
+//! Cost models: what one join costs, given the rows that go in and come out.
+//!
+//! | model | meaning |
+//! |---|---|
+//! | [`Cout`] | sum of the rows of all intermediate results |
+
+mod cout;
+
+pub use cout::Cout;
+
+/// The rows around one join.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct JoinRows {
+    /// Rows of the left input, the build side of a hash join.
+    pub left: f64,
+    /// Rows of the right input, the probe side of a hash join.
+    pub right: f64,
+    /// Rows of the result.
+    pub output: f64,
+    /// Whether an equality connects the inputs. Without one a nested loop looks at every pair.
+    pub keyed: bool,
+}
+
+/// The cost of single joins. Search adds up the costs of a tree's joins.
+pub trait CostModel: std::fmt::Debug + Send + Sync {
+    /// The name by which options and arms choose the model.
+    fn name(&self) -> &str;
+
+    /// Cost of the top join alone, not of its inputs: finite, at least zero, in the model's own
+    /// unit.
+    fn join_cost(&self, rows: JoinRows) -> f64;
+}

@@ -1,0 +1,595 @@
+//! Profiles of plans: rows and column statistics of any sub-plan, derived from below.
+//!
+//! A leaf of a region may be an aggregate, a union, an outer join. Its rows and the distinct values
+//! of its columns decide where it belongs in the join order as much as a table's do.
+
+use crate::estimate::{
+    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, Profile, key_profile,
+    selectivity,
+};
+use crate::extract;
+use crate::query_graph::Relation;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::catalog::TableProvider;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::datasource::listing::ListingTable;
+use datafusion::datasource::{MemTable, source_as_provider};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, TableScan,
+};
+use joinwright_stats::Snapshot;
+use std::collections::HashSet;
+
+/// Rows of a relation of which nothing at all is known.
+const GUESS_ROWS: f64 = 1_000.0;
+/// Elements of a list column.
+const GUESS_UNNEST: f64 = 10.0;
+/// Of the rows that an anti join or an unmatched filter would drop, this share stays at least.
+const LEAST_ANTI_SHARE: f64 = 0.05;
+
+/// Derives profiles from the statistics of a catalog snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deriver<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) estimator: &'a dyn CardinalityEstimator,
+}
+
+impl Deriver<'_> {
+    /// The profile of a plan, its columns in the order of the plan's schema.
+    #[recursive::recursive]
+    pub(crate) fn profile(&self, plan: &LogicalPlan) -> Profile {
+        let mut profile = self.node(plan);
+        // Whatever happened below, there is one column a field, and none has more values than rows.
+        let fields = plan.schema().fields();
+        profile.columns.truncate(fields.len());
+        for field in &fields[profile.columns.len()..] {
+            let unknown = ColumnProfile::unknown(field.data_type().clone(), profile.rows);
+            profile.columns.push(unknown);
+        }
+        for column in &mut profile.columns {
+            column.ndv = column.ndv.min(profile.rows).max(1.0);
+        }
+        profile
+    }
+
+    fn node(&self, plan: &LogicalPlan) -> Profile {
+        if let Some(peeled) = peel(plan) {
+            return crate::estimate::restricted(&self.table(peeled, String::new()));
+        }
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                // With a limit inside: the predicates come first.
+                let scan_all = TableScan {
+                    fetch: None,
+                    ..scan.clone()
+                };
+                let mut profile = self.profile(&LogicalPlan::TableScan(scan_all));
+                at_most(&mut profile, scan.fetch);
+                profile
+            }
+            LogicalPlan::Filter(filter) => {
+                let mut profile = self.profile(&filter.input);
+                let schema = filter.input.schema();
+                let position = |c: &Column| schema.maybe_index_of_column(c);
+                selectivity::restrict(
+                    &mut profile,
+                    std::slice::from_ref(&filter.predicate),
+                    &position,
+                );
+                profile
+            }
+            LogicalPlan::Projection(projection) => {
+                let input = self.profile(&projection.input);
+                let columns = projection
+                    .expr
+                    .iter()
+                    .map(|e| column_of(e, projection.input.schema(), &input))
+                    .collect();
+                Profile { columns, ..input }
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.profile(&alias.input),
+            LogicalPlan::Subquery(subquery) => self.profile(&subquery.subquery),
+            LogicalPlan::Repartition(repartition) => self.profile(&repartition.input),
+            LogicalPlan::Sort(sort) => {
+                let mut profile = self.profile(&sort.input);
+                at_most(&mut profile, sort.fetch);
+                profile
+            }
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Window(window) => self.profile(&window.input),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Distinct(distinct) => self.distinct(distinct),
+            LogicalPlan::Join(join) => self.join(plan, join),
+            LogicalPlan::Union(union) => {
+                let inputs = union.inputs.iter().map(|i| self.profile(i));
+                inputs.reduce(union_all).unwrap_or_else(|| guess(1.0))
+            }
+            LogicalPlan::Values(values) => {
+                let types = values.schema.fields().iter().map(|f| f.data_type().clone());
+                Profile::counted(values.values.len() as f64, types)
+            }
+            LogicalPlan::EmptyRelation(empty) => {
+                let rows = if empty.produce_one_row { 1.0 } else { 0.0 };
+                Profile::counted(rows, [])
+            }
+            LogicalPlan::Unnest(unnest) => {
+                let mut profile = self.profile(&unnest.input);
+                profile.columns.clear();
+                profile.rows *= GUESS_UNNEST;
+                profile.source = EstimateSource::Guess;
+                profile
+            }
+            LogicalPlan::RecursiveQuery(query) => {
+                let mut profile = self.profile(&query.static_term);
+                profile.columns.clear();
+                profile.rows = profile.rows.max(GUESS_ROWS);
+                profile.source = EstimateSource::Guess;
+                profile
+            }
+            // An extension may do anything; most pass their input on.
+            _ => {
+                let inputs = plan.inputs().into_iter().map(|i| self.profile(i));
+                match inputs.max_by(|a, b| a.rows.total_cmp(&b.rows)) {
+                    Some(input) => Profile {
+                        columns: vec![],
+                        source: EstimateSource::Guess,
+                        ..input
+                    },
+                    None => guess(GUESS_ROWS),
+                }
+            }
+        }
+    }
+
+    /// A leaf of a region as a relation of the query graph.
+    pub(crate) fn relation(&self, leaf: &LogicalPlan, alias: String) -> Relation {
+        if let Some(peeled) = peel(leaf) {
+            return self.table(peeled, alias);
+        }
+        let base = self.profile(leaf);
+        Relation {
+            alias,
+            table: None,
+            base_columns: (0..base.columns.len()).map(|i| i.to_string()).collect(),
+            output: (0..base.columns.len()).collect(),
+            base,
+            predicates: vec![],
+        }
+    }
+
+    /// A table and its predicates as a relation.
+    fn table(&self, peeled: Peeled<'_>, alias: String) -> Relation {
+        let scan = peeled.scan;
+        let schema = scan.source.schema();
+        let mut base_columns = peeled.output.clone();
+        for predicate in &peeled.predicates {
+            base_columns.extend(predicate.column_refs().into_iter().map(|c| c.name.clone()));
+        }
+        let mut seen = HashSet::new();
+        base_columns.retain(|name| seen.insert(name.clone()));
+        let typed = base_columns.iter().map(|name| {
+            let data_type = schema
+                .field_with_name(name)
+                .map_or(DataType::Null, |f| f.data_type().clone());
+            (name.as_str(), data_type)
+        });
+        let base = self.scan(scan, &typed.collect::<Vec<_>>());
+        let output = peeled
+            .output
+            .iter()
+            .filter_map(|name| base_columns.iter().position(|c| c == name))
+            .collect();
+        Relation {
+            alias,
+            table: Some(scan.table_name.table().to_string()),
+            base,
+            base_columns,
+            predicates: peeled.predicates,
+            output,
+        }
+    }
+
+    /// What the catalog, or the provider itself, knows about a table.
+    fn scan(&self, scan: &TableScan, columns: &[(&str, DataType)]) -> Profile {
+        let types = || columns.iter().map(|(_, t)| t.clone());
+        let Ok(provider) = source_as_provider(&scan.source) else {
+            return unknown_table(types());
+        };
+        let provider: &dyn TableProvider = provider.as_ref();
+        if let Some(listing) = provider.downcast_ref::<ListingTable>()
+            && let Some(stats) = locations(listing).and_then(|l| self.snapshot.table(&l))
+        {
+            return Profile::from_stats(&stats, columns.iter().map(|(n, t)| (*n, t.clone())));
+        }
+        if let Some(rows) = provider.downcast_ref::<MemTable>().and_then(memory_rows) {
+            return Profile::counted(rows, types());
+        }
+        match provider.statistics().map(|s| s.num_rows) {
+            Some(Precision::Exact(rows) | Precision::Inexact(rows)) => {
+                Profile::counted(rows as f64, types())
+            }
+            _ => unknown_table(types()),
+        }
+    }
+
+    fn limit(&self, limit: &Limit) -> Profile {
+        let mut profile = self.profile(&limit.input);
+        match limit.get_fetch_type() {
+            Ok(FetchType::Literal(fetch)) => at_most(&mut profile, fetch),
+            _ => profile.source = EstimateSource::Guess,
+        }
+        profile
+    }
+
+    fn aggregate(&self, aggregate: &Aggregate) -> Profile {
+        let input = self.profile(&aggregate.input);
+        let schema = aggregate.input.schema();
+        let groups: Vec<&Expr> = match aggregate.group_expr.as_slice() {
+            [Expr::GroupingSet(set)] => set.distinct_expr(),
+            groups => groups.iter().collect(),
+        };
+        let sets = match aggregate.group_expr.as_slice() {
+            [Expr::GroupingSet(_)] => groups.len() as f64 + 1.0,
+            _ => 1.0,
+        };
+        let mut columns: Vec<ColumnProfile> = groups
+            .iter()
+            .map(|e| column_of(e, schema, &input))
+            .collect();
+        let rows = (combinations(&columns, input.rows) * sets).min(input.rows * sets);
+        let rows = if groups.is_empty() {
+            1.0
+        } else {
+            rows.max(1.0)
+        };
+        for column in &mut columns {
+            // A group that is NULL is one row among the groups.
+            column.null_fraction = column.null_fraction.min(1.0 / rows);
+        }
+        Profile {
+            rows,
+            source: if groups.is_empty() {
+                EstimateSource::Exact
+            } else {
+                input.source.max(EstimateSource::Ndv)
+            },
+            known: input.known,
+            columns,
+        }
+    }
+
+    fn distinct(&self, distinct: &Distinct) -> Profile {
+        match distinct {
+            Distinct::All(input) => {
+                let mut profile = self.profile(input);
+                profile.rows = combinations(&profile.columns, profile.rows).max(1.0);
+                profile.source = profile.source.max(EstimateSource::Ndv);
+                profile
+            }
+            Distinct::On(on) => {
+                let input = self.profile(&on.input);
+                let schema = on.input.schema();
+                let keys: Vec<_> = on
+                    .on_expr
+                    .iter()
+                    .map(|e| column_of(e, schema, &input))
+                    .collect();
+                Profile {
+                    rows: combinations(&keys, input.rows).max(1.0),
+                    source: input.source.max(EstimateSource::Ndv),
+                    known: input.known,
+                    columns: on
+                        .select_expr
+                        .iter()
+                        .map(|e| column_of(e, schema, &input))
+                        .collect(),
+                }
+            }
+        }
+    }
+
+    fn join(&self, plan: &LogicalPlan, join: &Join) -> Profile {
+        if let Some(region) = extract::region(plan, self) {
+            let cardinalities = self.estimator.prepare(&region.graph);
+            let all = region.graph.join_graph().all();
+            let estimate = Cardinalities::estimate(cardinalities.as_ref(), all);
+            let profiles: Vec<Profile> = region
+                .graph
+                .relations
+                .iter()
+                .map(crate::estimate::restricted)
+                .collect();
+            let columns = region
+                .output
+                .iter()
+                .map(|(relation, field)| {
+                    let mut column = profiles[*relation].columns[*field].clone();
+                    column.shrink(profiles[*relation].rows, estimate.rows);
+                    column
+                })
+                .collect();
+            return Profile {
+                rows: estimate.rows,
+                source: estimate.source,
+                known: profiles.iter().all(|p| p.known),
+                columns,
+            };
+        }
+        self.two_way_join(join)
+    }
+
+    /// A join that is no region of its own: an outer, semi, anti or mark join.
+    fn two_way_join(&self, join: &Join) -> Profile {
+        let left = self.profile(&join.left);
+        let right = self.profile(&join.right);
+        let mut inner = left.rows * right.rows;
+        // Of the left rows the share with a partner, and of the right rows.
+        let (mut left_match, mut right_match) = (1.0_f64, 1.0_f64);
+        let mut source = left.source.max(right.source).max(EstimateSource::Ndv);
+        for (left_key, right_key) in &join.on {
+            let left_key = column_of(left_key, join.left.schema(), &left);
+            let right_key = column_of(right_key, join.right.schema(), &right);
+            inner /= left_key.ndv.max(right_key.ndv);
+            left_match =
+                left_match.min(right_key.ndv / left_key.ndv) * (1.0 - left_key.null_fraction);
+            right_match =
+                right_match.min(left_key.ndv / right_key.ndv) * (1.0 - right_key.null_fraction);
+            source = source.max(left_key.source).max(right_key.source);
+        }
+        if join.on.len() > 1 {
+            // As in `Textbook`: a composite key has no more combinations than the smaller side rows.
+            inner = inner.max(left.rows.max(right.rows).min(left.rows * right.rows) * left_match);
+        }
+        if let Some(filter) = &join.filter {
+            let joined = JoinColumns {
+                left: (join.left.schema(), &left),
+                right: (join.right.schema(), &right),
+            };
+            let (share, filter_source) = selectivity::selectivity(filter, &joined);
+            inner *= share;
+            source = source.max(filter_source);
+        }
+        let left_match = left_match.min(inner / left.rows).min(1.0);
+        let right_match = right_match.min(inner / right.rows).min(1.0);
+        let anti = |share: f64| (1.0 - share).max(LEAST_ANTI_SHARE);
+        let rows = match join.join_type {
+            JoinType::Inner => inner,
+            JoinType::Left => inner.max(left.rows),
+            JoinType::Right => inner.max(right.rows),
+            JoinType::Full => inner.max(left.rows).max(right.rows),
+            JoinType::LeftSemi => left.rows * left_match,
+            JoinType::RightSemi => right.rows * right_match,
+            JoinType::LeftAnti => left.rows * anti(left_match),
+            JoinType::RightAnti => right.rows * anti(right_match),
+            JoinType::LeftMark => left.rows,
+            JoinType::RightMark => right.rows,
+        };
+        let known = left.known && right.known;
+        let mut profile = match join.join_type {
+            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
+            JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+                let mut columns = left.columns;
+                columns.extend(right.columns);
+                Profile {
+                    rows: left.rows.max(right.rows).max(rows),
+                    source,
+                    known,
+                    columns,
+                }
+            }
+        };
+        profile.set_rows(rows);
+        profile.source = source;
+        profile.known = known;
+        profile
+    }
+}
+
+/// A table under nothing but predicates and renamings.
+pub(crate) struct Peeled<'a> {
+    scan: &'a TableScan,
+    /// Conjuncts in terms of the table's own column names.
+    predicates: Vec<Expr>,
+    /// For each field of the outermost schema the table's column.
+    output: Vec<String>,
+}
+
+/// Finds the table under filters, aliases and column-only projections, if there is nothing else.
+pub(crate) fn peel(plan: &LogicalPlan) -> Option<Peeled<'_>> {
+    match plan {
+        LogicalPlan::TableScan(scan) if scan.fetch.is_none() => Some(Peeled {
+            scan,
+            predicates: scan
+                .filters
+                .iter()
+                .map(|f| rename(f, &|c| Some(c.name.clone())))
+                .collect::<Option<_>>()?,
+            output: scan
+                .projected_schema
+                .fields()
+                .iter()
+                .map(|f| f.name().clone())
+                .collect(),
+        }),
+        LogicalPlan::SubqueryAlias(alias) => peel(&alias.input),
+        LogicalPlan::Filter(filter) => {
+            let mut peeled = peel(&filter.input)?;
+            let schema = filter.input.schema();
+            let name = |c: &Column| peeled.output.get(schema.maybe_index_of_column(c)?).cloned();
+            let predicate = rename(&filter.predicate, &name)?;
+            peeled.predicates.push(predicate);
+            Some(peeled)
+        }
+        LogicalPlan::Projection(projection) => {
+            let mut peeled = peel(&projection.input)?;
+            let schema = projection.input.schema();
+            peeled.output = projection
+                .expr
+                .iter()
+                .map(|e| {
+                    let index = schema.maybe_index_of_column(extract::plain_column(e)?)?;
+                    peeled.output.get(index).cloned()
+                })
+                .collect::<Option<_>>()?;
+            Some(peeled)
+        }
+        _ => None,
+    }
+}
+
+/// The expression with its columns renamed, unqualified; `None` if one has no new name.
+fn rename(expr: &Expr, name: &dyn Fn(&Column) -> Option<String>) -> Option<Expr> {
+    let mut complete = true;
+    let renamed = expr.clone().transform(|e| {
+        Ok(match &e {
+            Expr::Column(column) => match name(column) {
+                Some(name) => Transformed::yes(Expr::Column(Column::from_name(name))),
+                None => {
+                    complete = false;
+                    Transformed::no(e)
+                }
+            },
+            _ => Transformed::no(e),
+        })
+    });
+    renamed.ok().filter(|_| complete).map(|r| r.data)
+}
+
+/// The catalog's keys of the files of a listing table. A pattern of file names has none: the
+/// catalog finds files by prefix.
+fn locations(table: &ListingTable) -> Option<Vec<String>> {
+    table
+        .table_paths()
+        .iter()
+        .map(|url| {
+            let folder = if url.is_collection() && !url.prefix().as_ref().is_empty() {
+                "/"
+            } else {
+                ""
+            };
+            url.get_glob()
+                .is_none()
+                .then(|| format!("{}{}{folder}", url.object_store().as_str(), url.prefix()))
+        })
+        .collect()
+}
+
+/// Rows of a table in memory; `None` while somebody writes to it.
+fn memory_rows(table: &MemTable) -> Option<f64> {
+    let mut rows = 0;
+    for partition in &table.batches {
+        let batches = partition.try_read().ok()?;
+        rows += batches.iter().map(|b| b.num_rows()).sum::<usize>();
+    }
+    Some(rows as f64)
+}
+
+fn unknown_table(types: impl IntoIterator<Item = DataType>) -> Profile {
+    Profile {
+        source: EstimateSource::Guess,
+        known: false,
+        ..Profile::counted(GUESS_ROWS, types)
+    }
+}
+
+fn guess(rows: f64) -> Profile {
+    Profile {
+        rows,
+        source: EstimateSource::Guess,
+        known: false,
+        columns: vec![],
+    }
+}
+
+fn at_most(profile: &mut Profile, fetch: Option<usize>) {
+    if let Some(fetch) = fetch {
+        profile.set_rows(profile.rows.min(fetch as f64));
+    }
+}
+
+/// Rows and columns of `a UNION ALL b`.
+fn union_all(a: Profile, b: Profile) -> Profile {
+    let rows = a.rows + b.rows;
+    let columns = a
+        .columns
+        .into_iter()
+        .zip(b.columns)
+        .map(|(x, y)| {
+            let extreme = |p: Option<_>, q: Option<_>, keep_first: fn(&_, &_) -> bool| match (p, q)
+            {
+                (Some(p), Some(q)) => Some(if keep_first(&p, &q) { p } else { q }),
+                _ => None,
+            };
+            ColumnProfile {
+                // Inputs of a union mostly share their domain, and never have more than the sum.
+                ndv: x.ndv.max(y.ndv),
+                null_fraction: (x.null_fraction * a.rows + y.null_fraction * b.rows) / rows,
+                min: extreme(x.min, y.min, |p, q| {
+                    selectivity::compare(p, q).is_some_and(|o| o.is_le())
+                }),
+                max: extreme(x.max, y.max, |p, q| {
+                    selectivity::compare(p, q).is_some_and(|o| o.is_ge())
+                }),
+                source: x.source.max(y.source),
+                data_type: x.data_type,
+            }
+        })
+        .collect();
+    Profile {
+        rows,
+        source: a.source.max(b.source),
+        known: a.known && b.known,
+        columns,
+    }
+}
+
+/// Distinct combinations of columns among `rows` rows. Columns of one relation correlate, so each
+/// further column counts with the square root of the last one's weight (exponential backoff).
+fn combinations(columns: &[ColumnProfile], rows: f64) -> f64 {
+    let mut ndvs: Vec<f64> = columns
+        .iter()
+        .map(|c| c.ndv + if c.null_fraction > 0.0 { 1.0 } else { 0.0 })
+        .collect();
+    ndvs.sort_by(|a, b| b.total_cmp(a));
+    let mut weight = 1.0;
+    let mut product = 1.0;
+    for ndv in ndvs {
+        product *= ndv.powf(weight);
+        weight /= 2.0;
+    }
+    product.min(rows)
+}
+
+/// What is known about an expression over a plan's columns.
+fn column_of(expr: &Expr, schema: &DFSchema, profile: &Profile) -> ColumnProfile {
+    let resolve = |c: &Column| profile.columns.get(schema.maybe_index_of_column(c)?);
+    key_profile(expr, &resolve, profile.rows)
+}
+
+/// The columns of both inputs of a join.
+struct JoinColumns<'a> {
+    left: (&'a DFSchema, &'a Profile),
+    right: (&'a DFSchema, &'a Profile),
+}
+
+impl<'a> JoinColumns<'a> {
+    fn find(&self, column: &Column) -> Option<(usize, &'a Profile)> {
+        [self.left, self.right]
+            .into_iter()
+            .find_map(|(schema, profile)| Some((schema.maybe_index_of_column(column)?, profile)))
+    }
+}
+
+impl selectivity::Columns for JoinColumns<'_> {
+    fn column(&self, column: &Column) -> Option<&ColumnProfile> {
+        let (index, profile) = self.find(column)?;
+        profile.columns.get(index)
+    }
+
+    fn rows(&self, column: &Column) -> f64 {
+        self.find(column).map_or(1.0, |(_, profile)| profile.rows)
+    }
+}

@@ -1,0 +1,91 @@
+//! Cardinality estimators.
+//!
+//! | name | what it does |
+//! |---|---|
+//! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
+//!
+//! Estimation has two steps: [`CardinalityEstimator::prepare`] once a region, where the predicates
+//! of the leaves are evaluated, then [`Cardinalities::estimate`] for the sets of relations that
+//! search asks about. An estimate belongs to a set, never to an order of joins.
+
+mod profile;
+pub mod selectivity;
+mod textbook;
+
+pub use profile::{ColumnProfile, Profile, distinct_after};
+pub use textbook::Textbook;
+pub(crate) use textbook::{key_profile, restricted};
+
+use crate::query_graph::QueryGraph;
+use crate::relset::RelSet;
+
+/// Where an estimate came from, the most trustworthy first. A guess that looks like a measurement
+/// misleads, so every estimate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EstimateSource {
+    /// Counted.
+    Exact,
+    /// Interpolated between a column's smallest and largest value.
+    MinMax,
+    /// From numbers of distinct values.
+    Ndv,
+    /// No statistic covers it.
+    Guess,
+}
+
+impl EstimateSource {
+    /// The source as one lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::MinMax => "min_max",
+            Self::Ndv => "ndv",
+            Self::Guess => "guess",
+        }
+    }
+}
+
+/// Rows of one set of relations.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Estimated rows: finite and above zero, since an estimate of zero would make every plan on
+    /// top of it look free.
+    pub rows: f64,
+    /// The least trustworthy source that went into it.
+    pub source: EstimateSource,
+    /// Rows the set cannot exceed, where that is known.
+    pub upper_bound: Option<f64>,
+}
+
+impl Estimate {
+    /// An estimate that no statistic stands behind.
+    pub fn guess(rows: f64) -> Self {
+        Self {
+            rows,
+            source: EstimateSource::Guess,
+            upper_bound: None,
+        }
+    }
+}
+
+/// Rows of the sets of relations of one region.
+pub trait Cardinalities: std::fmt::Debug {
+    /// The estimate for the join of `relations` with all predicates inside it, whatever the join
+    /// order. `relations` is not empty.
+    fn estimate(&self, relations: RelSet) -> Estimate;
+
+    /// The rows of [`estimate`](Self::estimate), for search.
+    fn rows(&self, relations: RelSet) -> f64 {
+        self.estimate(relations).rows
+    }
+}
+
+/// A way to estimate cardinalities.
+pub trait CardinalityEstimator: std::fmt::Debug + Send + Sync {
+    /// The name by which options and arms choose the estimator.
+    fn name(&self) -> &str;
+
+    /// Does the work that is needed once a region.
+    fn prepare(&self, graph: &QueryGraph) -> Box<dyn Cardinalities>;
+}

@@ -1,0 +1,36 @@
+//! Settings of a session, as a DataFusion configuration extension.
+
+use datafusion::common::config::ConfigExtension;
+use datafusion::common::extensions_options;
+
+extensions_options! {
+    /// How joins are ordered. In SQL: `SET joinwright.enumerator = 'goo'`.
+    pub struct JoinwrightOptions {
+        /// Whether joins are reordered at all.
+        pub enabled: bool, default = true
+
+        /// The cardinality estimator, by its name in the registry.
+        pub estimator: String, default = "textbook".to_string()
+
+        /// The search, by its name in the registry.
+        pub enumerator: String, default = "dpccp".to_string()
+
+        /// The cost model, by its name in the registry.
+        pub cost: String, default = "cout".to_string()
+
+        /// The most csg-cmp-pairs that a search may look at in one region. Beyond it the search
+        /// falls back to a greedy one.
+        pub budget: u64, default = 50_000
+
+        /// The share of the written order's cost by which another order must be cheaper, within
+        /// [0, 1). Estimates err, and the written order is the one whose speed the user knows.
+        pub min_gain: f64, default = 0.05
+
+        /// Whether a region stays as written when the size of one of its tables is not known.
+        pub require_statistics: bool, default = true
+    }
+}
+
+impl ConfigExtension for JoinwrightOptions {
+    const PREFIX: &'static str = "joinwright";
+}

@@ -1,0 +1,421 @@
+//! `ReorderJoins`: a cheaper order for every region of inner joins.
+//!
+//! The rule runs right after `push_down_filter`: later than `eliminate_cross_join`, which flattens
+//! whatever order there was, and before projections are pruned. It is idempotent: the optimizer runs
+//! its rules up to three times, and the last word must be the same as the first.
+
+use super::JoinOrdering;
+use crate::cost::CostModel;
+use crate::derive::Deriver;
+use crate::emit::{class_equality, emit};
+use crate::enumerate::{Enumerator, Problem, StopReason, Written};
+use crate::estimate::{Cardinalities, CardinalityEstimator, EstimateSource};
+use crate::extract::{self, Expansion, Region, rename_columns};
+use crate::join_graph::EdgeKind;
+use crate::join_tree::JoinTree;
+use crate::options::JoinwrightOptions;
+use crate::query_graph::resolve_region_column;
+use crate::relset::RelSet;
+use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, Result, plan_err};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use joinwright_stats::{Catalog, Snapshot};
+use std::sync::Arc;
+
+/// The optimizer rule. A plan that it has nothing to offer for, or does not understand, it returns
+/// as it was.
+#[derive(Debug)]
+pub struct ReorderJoins {
+    catalog: Arc<Catalog>,
+    ordering: JoinOrdering,
+}
+
+impl ReorderJoins {
+    /// A rule with the statistics of `catalog`.
+    pub fn new(catalog: Arc<Catalog>, ordering: JoinOrdering) -> Self {
+        Self { catalog, ordering }
+    }
+}
+
+impl OptimizerRule for ReorderJoins {
+    fn name(&self) -> &str {
+        "reorder_joins"
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let options = config.options();
+        let Some(options) = options.extensions.get::<JoinwrightOptions>() else {
+            return Ok(Transformed::no(plan));
+        };
+        if !options.enabled {
+            return Ok(Transformed::no(plan));
+        }
+        let Some(parts) = Parts::choose(&self.ordering, options) else {
+            return Ok(Transformed::no(plan));
+        };
+        let snapshot = self.catalog.snapshot();
+        let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
+        let plan = pass.rewrite(plan)?;
+        if let Some(log) = &self.ordering.trace {
+            log.replace(pass.into_traces());
+        }
+        Ok(plan)
+    }
+}
+
+/// The regions of an already optimized plan as they stand there, with our estimates. Changes
+/// nothing; for comparing the orders that others chose.
+pub fn observe(
+    plan: &LogicalPlan,
+    snapshot: &Snapshot,
+    ordering: &JoinOrdering,
+    options: &JoinwrightOptions,
+) -> Vec<Trace> {
+    let Some(parts) = Parts::choose(ordering, options) else {
+        return vec![];
+    };
+    let parts = Parts {
+        enumerator: &Written,
+        ..parts
+    };
+    let mut pass = Pass::new(snapshot, ordering, options, parts);
+    match pass.rewrite(plan.clone()) {
+        Ok(_) => pass.into_traces(),
+        Err(error) => {
+            tracing::warn!(%error, "a plan could not be observed");
+            vec![]
+        }
+    }
+}
+
+/// A node of a plan with the rows estimated for it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct PlanLine {
+    /// Depth in the plan; the root has none.
+    pub depth: usize,
+    /// The node as `EXPLAIN` prints it.
+    pub text: String,
+    /// Estimated rows.
+    pub est_rows: f64,
+    /// Where the estimate came from.
+    pub source: EstimateSource,
+}
+
+/// Each node of a plan with the rows estimated for it, in the order of `EXPLAIN`. Empty if the
+/// options name an estimator that the registry does not have.
+pub fn estimate_plan(
+    plan: &LogicalPlan,
+    snapshot: &Snapshot,
+    ordering: &JoinOrdering,
+    options: &JoinwrightOptions,
+) -> Vec<PlanLine> {
+    #[recursive::recursive]
+    fn visit(plan: &LogicalPlan, depth: usize, deriver: &Deriver<'_>, lines: &mut Vec<PlanLine>) {
+        let profile = deriver.profile(plan);
+        lines.push(PlanLine {
+            depth,
+            text: plan.display().to_string(),
+            est_rows: profile.rows,
+            source: profile.source,
+        });
+        for input in plan.inputs() {
+            visit(input, depth + 1, deriver, lines);
+        }
+    }
+    let mut lines = vec![];
+    if let Some(estimator) = ordering.registry.estimator(&options.estimator) {
+        let deriver = Deriver {
+            snapshot,
+            estimator: estimator.as_ref(),
+        };
+        visit(plan, 0, &deriver, &mut lines);
+    }
+    lines
+}
+
+/// The parts that the options name.
+#[derive(Clone, Copy)]
+struct Parts<'a> {
+    estimator: &'a dyn CardinalityEstimator,
+    enumerator: &'a dyn Enumerator,
+    cost: &'a dyn CostModel,
+}
+
+impl<'a> Parts<'a> {
+    fn choose(ordering: &'a JoinOrdering, options: &JoinwrightOptions) -> Option<Self> {
+        let registry = &ordering.registry;
+        let parts = (|| {
+            Some(Self {
+                estimator: registry.estimator(&options.estimator)?.as_ref(),
+                enumerator: registry.enumerator(&options.enumerator)?.as_ref(),
+                cost: registry.cost_model(&options.cost)?.as_ref(),
+            })
+        })();
+        if parts.is_none() {
+            tracing::warn!(?options, "an unknown part is named: joins stay as written");
+        }
+        parts
+    }
+}
+
+/// One walk over a plan.
+struct Pass<'a> {
+    ordering: &'a JoinOrdering,
+    options: &'a JoinwrightOptions,
+    parts: Parts<'a>,
+    deriver: Deriver<'a>,
+    traces: Vec<Trace>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(
+        snapshot: &'a Snapshot,
+        ordering: &'a JoinOrdering,
+        options: &'a JoinwrightOptions,
+        parts: Parts<'a>,
+    ) -> Self {
+        Self {
+            ordering,
+            options,
+            parts,
+            deriver: Deriver {
+                snapshot,
+                estimator: parts.estimator,
+            },
+            traces: vec![],
+        }
+    }
+
+    /// The traces, numbered.
+    fn into_traces(mut self) -> Vec<Trace> {
+        for (region, trace) in self.traces.iter_mut().enumerate() {
+            trace.region = region;
+        }
+        self.traces
+    }
+
+    /// Reorders every region at or below a node, the inner ones first.
+    #[recursive::recursive]
+    fn rewrite(&mut self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let Some(expansion) = Expansion::of(&plan) else {
+            return self.rewrite_children(plan);
+        };
+        // The trace of an outer region comes before those of the regions in its leaves.
+        let place = self.traces.len();
+        let plan = self.rewrite_leaves(&plan, &expansion)?;
+        Ok(match self.region(&plan.data) {
+            Some((trace, better)) => {
+                self.traces.insert(place, trace);
+                match better {
+                    Some(better) => Transformed::yes(better),
+                    None => plan,
+                }
+            }
+            None => plan,
+        })
+    }
+
+    fn rewrite_children(&mut self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        plan.map_uncorrelated_subqueries(|p| self.rewrite(p))?
+            .transform_sibling(|plan| plan.map_children(|p| self.rewrite(p)))
+    }
+
+    /// The region's plan with its leaves rewritten, its joins as they are.
+    #[recursive::recursive]
+    fn rewrite_leaves(
+        &mut self,
+        plan: &LogicalPlan,
+        expansion: &Expansion,
+    ) -> Result<Transformed<LogicalPlan>> {
+        if !expansion.continues_in(plan) {
+            return self.rewrite(plan.clone());
+        }
+        let mut changed = false;
+        let mut inputs = vec![];
+        for input in plan.inputs() {
+            let input = self.rewrite_leaves(input, expansion)?;
+            changed |= input.transformed;
+            inputs.push(input.data);
+        }
+        if !changed {
+            return Ok(Transformed::no(plan.clone()));
+        }
+        // The inputs have the schemas they had, so the nodes above keep theirs.
+        let mut inputs = inputs.into_iter();
+        let plan = plan.clone().map_children(|old| {
+            let new = inputs.next().unwrap_or(old);
+            Ok(Transformed::yes(new))
+        })?;
+        Ok(Transformed::yes(plan.data))
+    }
+
+    /// The trace of the region whose topmost join is `plan`, and its better order if there is one.
+    fn region(&self, plan: &LogicalPlan) -> Option<(Trace, Option<LogicalPlan>)> {
+        let start = self.ordering.clock.map(|clock| clock());
+        let region = extract::region(plan, &self.deriver)?;
+        let graph = region.graph.join_graph();
+        let cardinalities = self.parts.estimator.prepare(&region.graph);
+        let problem = Problem {
+            graph: &graph,
+            cardinalities: cardinalities.as_ref(),
+            cost: self.parts.cost,
+            written: &region.written,
+            budget: self.options.budget,
+        };
+        let written_cost = problem.tree_cost(&region.written);
+        let known = region.graph.relations.iter().all(|r| r.base.known);
+        let mut trace = self.trace(&region, cardinalities.as_ref());
+        trace.cost = written_cost;
+        trace.written_cost = written_cost;
+        let mut better = None;
+        if !known && self.options.require_statistics {
+            trace.stop = "no_statistics".to_string();
+        } else {
+            let solution = self.parts.enumerator.search(&problem);
+            trace.pairs = solution.pairs;
+            trace.stop = solution.stop.as_str().to_string();
+            let enough = written_cost * (1.0 - self.options.min_gain);
+            let gain = solution.cost < enough && solution.tree != region.written;
+            if gain && solution.stop != StopReason::Written {
+                match self.emitted(&region, &solution.tree, plan) {
+                    Ok(plan) => {
+                        trace.tree = TraceTree::new(
+                            &solution.tree,
+                            &aliases(&region),
+                            problem.cardinalities,
+                        );
+                        trace.cost = solution.cost;
+                        trace.reordered = true;
+                        better = Some(plan);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a join order could not be emitted");
+                        trace.stop = "not_emitted".to_string();
+                    }
+                }
+            }
+        }
+        trace.planning_us = start
+            .zip(self.ordering.clock)
+            .map(|(start, clock)| clock().saturating_sub(start).as_micros() as u64);
+        Some((trace, better))
+    }
+
+    /// The plan of a tree, checked: an enumerator may be anybody's.
+    fn emitted(&self, region: &Region, tree: &JoinTree, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let mut joined = RelSet::EMPTY;
+        let mut leaves = 0;
+        collect_leaves(tree, &mut |i| {
+            leaves += 1;
+            if i < region.leaves.len() {
+                joined = joined.union(RelSet::single(i));
+            }
+        });
+        if leaves != region.leaves.len() || joined.len() != leaves {
+            return plan_err!("the join tree has not every relation once");
+        }
+        let emitted = emit(region, tree, plan)?;
+        if !emitted
+            .schema()
+            .logically_equivalent_names_and_types(plan.schema())
+        {
+            return plan_err!("the emitted plan has another schema");
+        }
+        Ok(emitted)
+    }
+
+    /// The trace of a region that stays as it is.
+    fn trace(&self, region: &Region, cardinalities: &dyn Cardinalities) -> Trace {
+        let graph = &region.graph;
+        let relations = graph
+            .relations
+            .iter()
+            .enumerate()
+            .map(|(i, relation)| {
+                let estimate = cardinalities.estimate(RelSet::single(i));
+                let mut predicates: Vec<String> = vec![];
+                for predicate in &relation.predicates {
+                    let predicate = predicate.to_string();
+                    if !predicates.contains(&predicate) {
+                        predicates.push(predicate);
+                    }
+                }
+                TraceRelation {
+                    alias: relation.alias.clone(),
+                    table: relation.table.clone(),
+                    predicates,
+                    base_rows: relation.base.rows,
+                    est_rows: estimate.rows,
+                    source: estimate.source,
+                }
+            })
+            .collect();
+        let names = |set: RelSet| set.iter().map(|i| graph.relations[i].alias.clone());
+        let of_classes = graph.classes.iter().map(|class| TraceEdge {
+            relations: names(class.relations()).collect(),
+            kind: EdgeKind::Equality,
+            predicate: class_equality(class).map_or_else(String::new, |e| readable(&e, region)),
+        });
+        let of_filters = graph.filters.iter().map(|filter| TraceEdge {
+            relations: names(filter.relations).collect(),
+            kind: EdgeKind::Theta,
+            predicate: readable(&filter.predicate, region),
+        });
+        let written = TraceTree::new(&region.written, &aliases(region), cardinalities);
+        Trace {
+            // Numbered when the walk is over.
+            region: 0,
+            relations,
+            edges: of_classes.chain(of_filters).collect(),
+            tree: written.clone(),
+            cost: 0.0,
+            written,
+            written_cost: 0.0,
+            reordered: false,
+            pairs: 0,
+            stop: String::new(),
+            planning_us: None,
+            estimator: self.parts.estimator.name().to_string(),
+            enumerator: self.parts.enumerator.name().to_string(),
+            cost_model: self.parts.cost.name().to_string(),
+        }
+    }
+}
+
+fn aliases(region: &Region) -> Vec<String> {
+    let relations = region.graph.relations.iter();
+    relations.map(|r| r.alias.clone()).collect()
+}
+
+fn collect_leaves(tree: &JoinTree, visit: &mut impl FnMut(usize)) {
+    match tree {
+        JoinTree::Leaf(index) => visit(*index),
+        JoinTree::Join(left, right) => {
+            collect_leaves(left, visit);
+            collect_leaves(right, visit);
+        }
+    }
+}
+
+/// A region's predicate with columns as a reader knows them.
+fn readable(expr: &Expr, region: &Region) -> String {
+    let named = rename_columns(expr, |c| {
+        let (relation, field) = resolve_region_column(c)?;
+        let alias = &region.graph.relations.get(relation)?.alias;
+        let name = region
+            .leaves
+            .get(relation)?
+            .schema()
+            .fields()
+            .get(field)?
+            .name();
+        Some(Column::new(Some(alias.as_str()), name))
+    });
+    named.map_or_else(|_| expr.to_string(), |e| e.to_string())
+}

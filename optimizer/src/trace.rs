@@ -1,0 +1,160 @@
+//! What the rule did to each region, as plain data. The harness renders it.
+
+use crate::estimate::{Cardinalities, EstimateSource};
+use crate::join_graph::EdgeKind;
+use crate::join_tree::JoinTree;
+use crate::relset::RelSet;
+use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One optimized region.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trace {
+    /// Number of the region in its query, in the order in which the rule met them: outer regions
+    /// before the regions inside their leaves.
+    pub region: usize,
+    /// The leaves.
+    pub relations: Vec<TraceRelation>,
+    /// What connects them.
+    pub edges: Vec<TraceEdge>,
+    /// The tree the plan has now.
+    pub tree: TraceTree,
+    /// Its cost.
+    pub cost: f64,
+    /// The tree the query came with.
+    pub written: TraceTree,
+    /// Its cost under the same estimates.
+    pub written_cost: f64,
+    /// Whether `tree` is another one than `written`.
+    pub reordered: bool,
+    /// Csg-cmp-pairs or candidate joins looked at.
+    pub pairs: u64,
+    /// Why the search stopped, or why there was none.
+    pub stop: String,
+    /// Time for estimation and search in microseconds, where the caller lent a clock.
+    pub planning_us: Option<u64>,
+    /// The estimator used.
+    pub estimator: String,
+    /// The enumerator used.
+    pub enumerator: String,
+    /// The cost model used.
+    pub cost_model: String,
+}
+
+/// A leaf of a region.
+#[derive(Debug, Clone, Serialize)]
+pub struct TraceRelation {
+    /// Its name, unique in the region.
+    pub alias: String,
+    /// The table, if it is one.
+    pub table: Option<String>,
+    /// Its predicates, as SQL-like text.
+    pub predicates: Vec<String>,
+    /// Rows of the table before its predicates.
+    pub base_rows: f64,
+    /// Estimated rows after its predicates.
+    pub est_rows: f64,
+    /// Where the estimate came from.
+    pub source: EstimateSource,
+}
+
+/// A predicate between relations.
+#[derive(Debug, Clone, Serialize)]
+pub struct TraceEdge {
+    /// The aliases of the relations it connects.
+    pub relations: Vec<String>,
+    /// Whether a hash join can use it.
+    pub kind: EdgeKind,
+    /// The predicate, as SQL-like text.
+    pub predicate: String,
+}
+
+/// A join tree with estimates.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum TraceTree {
+    /// The join of two trees.
+    Join {
+        /// The build side.
+        left: Box<TraceTree>,
+        /// The probe side.
+        right: Box<TraceTree>,
+        /// Estimated rows of the join.
+        est_rows: f64,
+        /// Where the estimate came from.
+        source: EstimateSource,
+    },
+    /// A relation.
+    Leaf {
+        /// Its name.
+        alias: String,
+        /// Estimated rows after its predicates.
+        est_rows: f64,
+        /// Where the estimate came from.
+        source: EstimateSource,
+    },
+}
+
+impl TraceTree {
+    /// A join tree with the estimates for its nodes.
+    pub fn new(tree: &JoinTree, aliases: &[String], cardinalities: &dyn Cardinalities) -> Self {
+        fn annotate(
+            tree: &JoinTree,
+            aliases: &[String],
+            cardinalities: &dyn Cardinalities,
+        ) -> (TraceTree, RelSet) {
+            let (tree, set) = match tree {
+                JoinTree::Leaf(index) => {
+                    let set = RelSet::single(*index);
+                    let estimate = cardinalities.estimate(set);
+                    let leaf = TraceTree::Leaf {
+                        alias: aliases.get(*index).cloned().unwrap_or_default(),
+                        est_rows: estimate.rows,
+                        source: estimate.source,
+                    };
+                    (leaf, set)
+                }
+                JoinTree::Join(left, right) => {
+                    let (left, left_set) = annotate(left, aliases, cardinalities);
+                    let (right, right_set) = annotate(right, aliases, cardinalities);
+                    let set = left_set.union(right_set);
+                    let estimate = cardinalities.estimate(set);
+                    let join = TraceTree::Join {
+                        left: Box::new(left),
+                        right: Box::new(right),
+                        est_rows: estimate.rows,
+                        source: estimate.source,
+                    };
+                    (join, set)
+                }
+            };
+            (tree, set)
+        }
+        annotate(tree, aliases, cardinalities).0
+    }
+
+    /// Estimated rows of the tree's root.
+    pub fn est_rows(&self) -> f64 {
+        match self {
+            Self::Join { est_rows, .. } | Self::Leaf { est_rows, .. } => *est_rows,
+        }
+    }
+}
+
+/// Keeps the traces of the query that was planned last. Clones share one log.
+#[derive(Debug, Clone, Default)]
+pub struct TraceLog {
+    traces: Arc<Mutex<Vec<Trace>>>,
+}
+
+impl TraceLog {
+    /// The regions of the last pass of the optimizer over the last planned query; the log is empty
+    /// afterwards.
+    pub fn take(&self) -> Vec<Trace> {
+        std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn replace(&self, traces: Vec<Trace>) {
+        *self.traces.lock().unwrap_or_else(PoisonError::into_inner) = traces;
+    }
+}
