@@ -4,8 +4,8 @@
 //! of its columns decide where it belongs in the join order as much as a table's do.
 
 use crate::estimate::{
-    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, Profile, key_profile,
-    selectivity,
+    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, Profile, compare,
+    key_profile, selectivity,
 };
 use crate::extract;
 use crate::query_graph::Relation;
@@ -528,10 +528,10 @@ fn union_all(a: Profile, b: Profile) -> Profile {
                 ndv: x.ndv.max(y.ndv),
                 null_fraction: (x.null_fraction * a.rows + y.null_fraction * b.rows) / rows,
                 min: extreme(x.min, y.min, |p, q| {
-                    selectivity::compare(p, q).is_some_and(|o| o.is_le())
+                    compare(p, q).is_some_and(|o| o.is_le())
                 }),
                 max: extreme(x.max, y.max, |p, q| {
-                    selectivity::compare(p, q).is_some_and(|o| o.is_ge())
+                    compare(p, q).is_some_and(|o| o.is_ge())
                 }),
                 source: x.source.max(y.source),
                 data_type: x.data_type,

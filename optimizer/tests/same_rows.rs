@@ -106,7 +106,10 @@ impl Query<'_> {
                 }
                 3 => {
                     let l = self.choices.one(&columns).clone();
-                    write!(text, " {join} {item} ON {left} = {right} AND {l} <> {right}")
+                    write!(
+                        text,
+                        " {join} {item} ON {left} = {right} AND {l} <> {right}"
+                    )
                 }
                 _ => write!(text, " {join} {item} ON {left} = {right}"),
             }
@@ -235,5 +238,8 @@ async fn random_queries_are_reordered() {
         }
     }
     assert!(refused < 20, "{refused} of 100 queries were refused");
-    assert!(regions > 60 && reordered * 5 > regions, "{reordered} of {regions} regions");
+    assert!(
+        regions > 60 && reordered * 5 > regions,
+        "{reordered} of {regions} regions"
+    );
 }

@@ -8,10 +8,12 @@
 //! of the leaves are evaluated, then [`Cardinalities::estimate`] for the sets of relations that
 //! search asks about. An estimate belongs to a set, never to an order of joins.
 
+mod literal;
 mod profile;
 pub mod selectivity;
 mod textbook;
 
+pub(crate) use literal::compare;
 pub use profile::{ColumnProfile, Profile, distinct_after};
 pub use textbook::Textbook;
 pub(crate) use textbook::{key_profile, restricted};

@@ -8,6 +8,7 @@
 //! combinations are never more than the rows of the smaller of the two tables that hold it. Without that cap
 //! the product of the NDVs of TPC-H's `(ps_partkey, ps_suppkey)` would be 2,500 times too large.
 
+use super::literal::compare;
 use super::profile::{ColumnProfile, MIN_ROWS, Profile};
 use super::selectivity::{self, Columns};
 use super::{Cardinalities, CardinalityEstimator, Estimate, EstimateSource};
@@ -295,7 +296,7 @@ fn without_range(profile: ColumnProfile) -> ColumnProfile {
 /// Whether `max` is known to be below `min`.
 fn is_below(max: &Option<Value>, min: &Option<Value>) -> bool {
     match (max, min) {
-        (Some(max), Some(min)) => selectivity::compare(max, min).is_some_and(|o| o.is_lt()),
+        (Some(max), Some(min)) => compare(max, min).is_some_and(|o| o.is_lt()),
         _ => false,
     }
 }

@@ -14,15 +14,14 @@ use joinwright_optimizer::estimate::{
 };
 use joinwright_optimizer::query_graph::QueryGraph;
 use joinwright_optimizer::relset::RelSet;
-use joinwright_optimizer::{
-    JoinOrdering, JoinwrightOptions, SessionStateBuilderExt, TraceLog,
-};
+use joinwright_optimizer::{JoinOrdering, JoinwrightOptions, SessionStateBuilderExt, TraceLog};
 use joinwright_stats::Catalog;
 use std::sync::Arc;
 
 /// A table of columns `k0`, `k1`, `k2` (integers, some NULL) and `s` (text).
 pub(crate) fn table(rows: &[[Option<i32>; 3]]) -> Arc<MemTable> {
-    let key = |i: usize| -> ArrayRef { Arc::new(rows.iter().map(|r| r[i]).collect::<Int32Array>()) };
+    let key =
+        |i: usize| -> ArrayRef { Arc::new(rows.iter().map(|r| r[i]).collect::<Int32Array>()) };
     let text: StringArray = rows
         .iter()
         .map(|r| r[0].map(|k| format!("s{}", k % 2)))
@@ -77,8 +76,7 @@ pub(crate) fn set(context: &SessionContext, key: &str, value: &str) {
     set.expect("a known option");
 }
 
-const PREFIX: &str =
-    <JoinwrightOptions as datafusion::common::config::ConfigExtension>::PREFIX;
+const PREFIX: &str = <JoinwrightOptions as datafusion::common::config::ConfigExtension>::PREFIX;
 
 /// The optimized plan of a query.
 pub(crate) async fn optimized(context: &SessionContext, sql: &str) -> Result<LogicalPlan> {

@@ -1,0 +1,205 @@
+//! The plans that the rule makes, as text to be read in review.
+
+mod support;
+
+use datafusion::datasource::MemTable;
+use joinwright_optimizer::{JoinOrdering, TraceLog};
+use std::sync::Arc;
+use support::{optimized, session, set, table};
+
+/// `t0` has 1,000 rows, `t1` 100, `t2` 10 and `t3` one. Nothing else is known of them, so every
+/// column counts as a key.
+fn tables() -> Vec<Arc<MemTable>> {
+    [1000, 100, 10, 1]
+        .into_iter()
+        .map(|n| table(&(0..n).map(|i| [Some(i); 3]).collect::<Vec<_>>()))
+        .collect()
+}
+
+/// The optimized plan of a query, and the log of what the rule did.
+async fn plan(sql: &str, options: &[(&str, &str)]) -> (String, TraceLog) {
+    let log = TraceLog::default();
+    let ordering = JoinOrdering {
+        trace: Some(log.clone()),
+        ..JoinOrdering::default()
+    };
+    let context = session(&tables(), Some(ordering));
+    for (key, value) in options {
+        set(&context, key, value);
+    }
+    let plan = optimized(&context, sql).await.expect("a valid query");
+    (plan.display_indent().to_string(), log)
+}
+
+#[tokio::test]
+async fn the_small_tables_come_first() {
+    let (plan, log) = plan(
+        "SELECT a.s FROM t0 a, t1 b, t2 c, t3 d WHERE a.k0 = b.k0 AND b.k1 = c.k1 AND c.k2 = d.k2",
+        &[],
+    )
+    .await;
+    insta::assert_snapshot!(plan, @"");
+    let traces = log.take();
+    assert_eq!(traces.len(), 1);
+    assert!(traces[0].reordered && traces[0].cost < traces[0].written_cost);
+    assert_eq!(traces[0].stop, "complete");
+    assert_eq!(traces[0].pairs, 10, "a chain of 4 has (4³ - 4) / 6 pairs");
+}
+
+#[tokio::test]
+async fn equalities_close_transitively() {
+    // c and d are connected through a alone, and yet joined with each other first.
+    let (plan, log) = plan(
+        "SELECT a.s FROM t0 a, t1 b, t2 c WHERE a.k0 = b.k0 AND a.k0 = c.k0",
+        &[],
+    )
+    .await;
+    insta::assert_snapshot!(plan, @"");
+    assert_eq!(
+        log.take()[0].pairs,
+        6,
+        "a clique of 3 has (3³ - 2⁴ + 1) / 2 pairs"
+    );
+}
+
+#[tokio::test]
+async fn regions_go_on_below_renaming_projections() {
+    // Both sub-queries use the alias `b`: one of the leaves must be renamed.
+    let (plan, log) = plan(
+        "SELECT x.u, y.v FROM (SELECT a.k0 AS u, b.k1 AS w FROM t0 a JOIN t1 b ON a.k0 = b.k0) x \
+         JOIN (SELECT b.k1 AS v, c.k2 AS w FROM t3 b JOIN t2 c ON b.k2 = c.k2) y ON x.w = y.w",
+        &[],
+    )
+    .await;
+    insta::assert_snapshot!(plan, @"");
+    let traces = log.take();
+    let aliases: Vec<&str> = traces[0]
+        .relations
+        .iter()
+        .map(|r| r.alias.as_str())
+        .collect();
+    assert_eq!(aliases, ["a", "b", "b#2", "c"]);
+}
+
+#[tokio::test]
+async fn predicates_on_three_relations_are_applied_once() {
+    let (plan, _) = plan(
+        "SELECT a.s FROM t0 a, t1 b, t2 c \
+         WHERE a.k0 = b.k0 AND b.k1 = c.k1 AND a.k2 + b.k2 > c.k2 AND a.k1 < c.k0",
+        &[],
+    )
+    .await;
+    insta::assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn leaves_may_be_sub_plans_with_regions_of_their_own() {
+    let (plan, log) = plan(
+        "SELECT a.s FROM t0 a JOIN \
+         (SELECT b.k0 AS g, count(*) AS n FROM t0 b, t1 c, t3 d \
+          WHERE b.k1 = c.k1 AND c.k2 = d.k2 GROUP BY b.k0) agg ON a.k0 = agg.g \
+         JOIN t2 e ON a.k1 = e.k1",
+        &[],
+    )
+    .await;
+    insta::assert_snapshot!(plan, @"");
+    let traces = log.take();
+    let regions: Vec<(usize, usize)> = traces
+        .iter()
+        .map(|t| (t.region, t.relations.len()))
+        .collect();
+    assert_eq!(regions, [(0, 3), (1, 3)], "the outer region comes first");
+}
+
+#[tokio::test]
+async fn outer_joins_are_leaves() {
+    let (_, log) = plan(
+        "SELECT a.s FROM t0 a LEFT JOIN t1 b ON a.k0 = b.k0 JOIN t3 c ON a.k1 = c.k1",
+        &[],
+    )
+    .await;
+    let traces = log.take();
+    let aliases: Vec<&str> = traces[0]
+        .relations
+        .iter()
+        .map(|r| r.alias.as_str())
+        .collect();
+    assert_eq!(aliases, ["left_join", "c"]);
+}
+
+#[tokio::test]
+async fn nothing_changes_when_nothing_is_to_gain_or_known() {
+    let sql = "SELECT a.s FROM t0 a, t1 b, t2 c, t3 d \
+               WHERE a.k0 = b.k0 AND b.k1 = c.k1 AND c.k2 = d.k2";
+    let unchanged = {
+        let context = session(&tables(), None);
+        let plan = optimized(&context, sql).await.expect("a valid query");
+        plan.display_indent().to_string()
+    };
+    for options in [
+        &[("enabled", "false")],
+        &[("min_gain", "0.999999")],
+        &[("enumerator", "written")],
+        // An unknown part is reported, not an error of the query.
+        &[("estimator", "crystal_ball")],
+    ] {
+        let (plan, _) = plan(sql, options).await;
+        assert_eq!(plan, unchanged, "{options:?}");
+    }
+}
+
+#[tokio::test]
+async fn tables_of_unknown_size_keep_the_written_order() {
+    let log = TraceLog::default();
+    let ordering = JoinOrdering {
+        trace: Some(log.clone()),
+        ..JoinOrdering::default()
+    };
+    let context = session(&tables(), Some(ordering));
+    let folder = std::env::temp_dir().join(format!("joinwright-plans-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    std::fs::write(folder.join("u.csv"), "k0,k1\n1,2\n").expect("a file");
+    let create = format!(
+        "CREATE EXTERNAL TABLE u (k0 INT, k1 INT) STORED AS CSV LOCATION '{}' \
+         OPTIONS ('format.has_header' 'true')",
+        folder.join("u.csv").display()
+    );
+    context.sql(&create).await.expect("a table of a CSV file");
+    let sql = "SELECT a.s FROM t0 a, t1 b, u WHERE a.k0 = b.k0 AND b.k1 = u.k1";
+    optimized(&context, sql).await.expect("a valid query");
+    assert_eq!(log.take()[0].stop, "no_statistics");
+    set(&context, "require_statistics", "false");
+    optimized(&context, sql).await.expect("a valid query");
+    assert_eq!(log.take()[0].stop, "complete");
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+}
+
+#[tokio::test]
+async fn a_region_of_a_hundred_relations_is_cut_not_refused() {
+    // More than a set can hold: the rest becomes a region of its own.
+    let from: Vec<String> = (0..100).map(|i| format!("t{} a{i}", i % 4)).collect();
+    let conditions: Vec<String> = (1..100)
+        .map(|i| format!("a{}.k0 = a{i}.k0", i - 1))
+        .collect();
+    let sql = format!(
+        "SELECT count(*) FROM {} WHERE {}",
+        from.join(", "),
+        conditions.join(" AND ")
+    );
+    let (plan, log) = plan(&sql, &[("budget", "1000")]).await;
+    assert_eq!(plan.matches("TableScan").count(), 100);
+    let traces = log.take();
+    let sizes: Vec<usize> = traces.iter().map(|t| t.relations.len()).collect();
+    assert_eq!(sizes, [64, 37]);
+    assert!(traces.iter().all(|t| t.stop == "budget"));
+}
+
+#[tokio::test]
+async fn one_plan_for_one_query() {
+    let sql = "SELECT count(*) FROM t0 a, t1 b, t2 c, t3 d, t1 e, t2 f \
+               WHERE a.k0 = b.k0 AND b.k1 = c.k1 AND c.k2 = d.k2 AND a.k1 = e.k1 AND e.k2 = f.k2";
+    let (first, _) = plan(sql, &[]).await;
+    for _ in 0..5 {
+        assert_eq!(plan(sql, &[]).await.0, first);
+    }
+}
