@@ -140,3 +140,77 @@ fn decode(bytes: &[u8]) -> Result<FileStats, &'static str> {
         _ => Err("its payload is malformed"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::file_stats::Pass;
+
+    fn stats() -> FileStats {
+        FileStats {
+            version: FileVersion {
+                key: "file:///a b/ü.parquet".to_owned(),
+                size: 12,
+                modified: (1, 2),
+                e_tag: None,
+            },
+            pass: Pass::Footer,
+            analyzed_at: 3,
+            rows: 4,
+            row_groups: 1,
+            schema_fingerprint: 5,
+            columns: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn entries_survive_a_round_trip() {
+        assert_eq!(decode(&encode(&stats()).unwrap()), Ok(stats()));
+    }
+
+    #[test]
+    fn newer_and_oversized_entries_are_refused() {
+        let mut newer = encode(&stats()).unwrap();
+        newer[8] += 1;
+        assert_eq!(decode(&newer), Err("it has another format version"));
+        let mut oversized = encode(&stats()).unwrap();
+        oversized[12..20].fill(0xff);
+        assert_eq!(decode(&oversized), Err("its length is wrong"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn no_flipped_bit_is_believed(position in any::<prop::sample::Index>(), bit in 0u32..8) {
+            let mut entry = encode(&stats()).unwrap();
+            let position = position.index(entry.len());
+            entry[position] ^= 1u8 << bit;
+            prop_assert!(decode(&entry).is_err());
+        }
+
+        #[test]
+        fn noise_is_refused(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode(&noise).is_err());
+        }
+    }
+
+    #[test]
+    fn a_version_is_its_tag_or_else_its_time() {
+        let version = |size, time, e_tag: Option<&str>| FileVersion {
+            key: "k".to_owned(),
+            size,
+            modified: (time, 0),
+            e_tag: e_tag.map(str::to_owned),
+        };
+        let check = |a: FileVersion, b: FileVersion, same| assert_eq!(a.same_contents(&b), same);
+        check(version(1, 1, None), version(1, 1, None), true);
+        check(version(1, 1, None), version(1, 2, None), false);
+        check(version(1, 1, None), version(2, 1, None), false);
+        check(version(1, 1, Some("a")), version(1, 2, Some("a")), true);
+        check(version(1, 1, Some("a")), version(1, 1, Some("b")), false);
+        check(version(1, 1, Some("a")), version(1, 1, None), true);
+    }
+}

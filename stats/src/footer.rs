@@ -153,7 +153,7 @@ fn column(
     let nested = column.family == Family::Nested;
     let group_nulls: Vec<_> = groups
         .iter()
-        .map(|group| null_count(group, leaf, nested))
+        .map(|group| null_count(schema, group, leaf, nested))
         .collect();
     column.null_count = group_nulls.iter().copied().sum();
     if nested {
@@ -177,22 +177,26 @@ fn column(
 /// Nulls of a column in a row group.
 ///
 /// For a nested column, each row in which it is null makes one entry at definition level 0 in each of its leaves, so
-/// the level histogram counts them.
-fn null_count(group: &RowGroupMetaData, leaf: usize, nested: bool) -> Option<u64> {
+/// the level histogram counts them, whatever the nulls further down.
+fn null_count(
+    schema: &SchemaDescriptor,
+    group: &RowGroupMetaData,
+    leaf: usize,
+    nested: bool,
+) -> Option<u64> {
     let chunk = group.column(leaf);
-    if group.num_rows() == 0 || chunk.column_descr().max_def_level() == 0 {
+    if group.num_rows() == 0 || !schema.get_column_root(leaf).is_optional() {
         return Some(0);
     }
-    let root_is_optional = chunk.column_descr().self_type().is_optional() || nested;
-    let histogram = || {
-        let at_root = chunk.definition_level_histogram()?.get(0)?;
-        u64::try_from(at_root).ok()
+    let at_level_0 = || {
+        let count = chunk.definition_level_histogram()?.get(0)?;
+        u64::try_from(count).ok()
     };
     let counted = match chunk.statistics() {
         Some(statistics) if !nested => statistics.null_count_opt(),
         _ => None,
     };
-    let nulls = counted.or_else(|| root_is_optional.then(histogram).flatten())?;
+    let nulls = counted.or_else(at_level_0)?;
     // Damaged or foreign counts are better unknown than absurd.
     (nulls <= group.num_rows() as u64).then_some(nulls)
 }

@@ -210,3 +210,116 @@ fn view_bytes(views: &[u128], nulls: Option<&NullBuffer>) -> u64 {
         Some(nulls) => nulls.valid_indices().map(|i| length(&views[i])).sum(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use arrow::array::*;
+    use arrow::compute::cast;
+
+    use super::*;
+
+    fn distinct(array: &ArrayRef) -> BTreeSet<u64> {
+        let mut hashes = Vec::new();
+        assert!(hash_distinct(array, &mut hashes), "{}", array.data_type());
+        hashes.into_iter().collect()
+    }
+
+    /// The array has this many distinct values, and the same hashes in the other layouts.
+    fn check(array: impl Array + 'static, count: usize, layouts: &[DataType]) {
+        let array: ArrayRef = Arc::new(array);
+        let expected = distinct(&array);
+        assert_eq!(expected.len(), count, "{}", array.data_type());
+        for layout in layouts {
+            let other = cast(&array, layout).unwrap();
+            assert_eq!(distinct(&other), expected, "{layout}");
+        }
+    }
+
+    fn dictionary(key: DataType, value: DataType) -> DataType {
+        DataType::Dictionary(Box::new(key), Box::new(value))
+    }
+
+    #[test]
+    fn layouts_and_widths_do_not_matter() {
+        use DataType::*;
+        let ints = Int8Array::from(vec![Some(1), Some(0), None, Some(100), Some(1)]);
+        let widths = [Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64];
+        check(ints.clone(), 3, &widths);
+        check(
+            ints,
+            3,
+            &[dictionary(UInt8, Int32), dictionary(Int64, UInt64)],
+        );
+        check(Int64Array::from(vec![-1, i64::MIN]), 2, &[]);
+        let texts = vec![
+            Some("a"),
+            Some("a"),
+            None,
+            Some(""),
+            Some("longer than a view"),
+        ];
+        let layouts = [LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView];
+        check(StringArray::from(texts.clone()), 3, &layouts);
+        check(
+            StringArray::from(texts),
+            3,
+            &[dictionary(Int16, Utf8), dictionary(UInt32, Utf8View)],
+        );
+        let fixed = FixedSizeBinaryArray::try_from_iter(["ab", "ab", "cd"].iter()).unwrap();
+        check(fixed, 2, &[Binary, BinaryView]);
+        let decimals = Decimal128Array::from(vec![-150, 99, -150]);
+        let decimals = decimals.with_precision_and_scale(9, 2).unwrap();
+        check(
+            decimals,
+            2,
+            &[Decimal32(9, 2), Decimal64(9, 2), Decimal256(40, 2)],
+        );
+        let floats = Float32Array::from(vec![0.0, -0.0, f32::NAN, -f32::NAN, 0.5]);
+        check(floats, 3, &[Float16, Float64]);
+        check(
+            BooleanArray::from(vec![Some(true), None, Some(false)]),
+            2,
+            &[],
+        );
+        check(BooleanArray::from(vec![None, Some(false)]), 1, &[]);
+        check(NullArray::new(4), 0, &[]);
+    }
+
+    #[test]
+    fn slices_and_unused_entries_are_respected() {
+        let texts = StringViewArray::from(vec!["a", "b", "c", "d"]);
+        check(texts.slice(1, 2), 2, &[DataType::Utf8]);
+        let ints = Int32Array::from(vec![Some(1), None, Some(3), Some(4)]);
+        check(ints.slice(1, 2), 1, &[DataType::Int64]);
+        let keys = UInt8Array::from(vec![Some(2), None, Some(2)]);
+        let entries = Arc::new(StringArray::from(vec!["x", "y", "z"]));
+        check(DictionaryArray::new(keys, entries), 1, &[DataType::Utf8]);
+    }
+
+    #[test]
+    fn widths_of_values() {
+        let check = |array: ArrayRef, expected| assert_eq!(value_bytes(&array), expected);
+        let texts = vec![Some("ab"), None, Some("longer than a view")];
+        for layout in [
+            DataType::Utf8,
+            DataType::LargeUtf8,
+            DataType::Utf8View,
+            DataType::BinaryView,
+        ] {
+            let array: ArrayRef = Arc::new(StringArray::from(texts.clone()));
+            check(cast(&array, &layout).unwrap(), Some(20));
+        }
+        check(Arc::new(Int32Array::from(vec![1])), None);
+    }
+
+    /// Entries on disk hold these hashes: if this fails, the cache needs a new format version.
+    #[test]
+    fn hashes_are_stable() {
+        assert_eq!(hash_i64(1), 0x910a_2dec_8902_5cc1);
+        assert_eq!(hash_bytes(b""), 0xef46_db37_51d8_e999);
+        assert_eq!(hash_f64(-0.0), mix(0));
+    }
+}

@@ -8,7 +8,7 @@
 //! | `table_stats` | [`TableStats`], [`ColumnStats`], and [`merge`] |
 //! | `file_stats` | [`FileStats`]: one data file, the unit of collecting and caching |
 //! | `footer` | footer pass: rows, nulls, min, max, widths, without reading data |
-//! | `scan` | scan pass: one read of the data |
+//! | `scan`, `decode` | scan pass: one read of the data, a column chunk at a time |
 //! | `hash`, `ndv` | hashes of values, HyperLogLog |
 //! | `value`, `bounds` | min and max |
 //! | `cache` | entries on disk |
@@ -53,6 +53,7 @@
 mod bounds;
 mod cache;
 mod catalog;
+mod decode;
 mod error;
 mod file_stats;
 mod footer;

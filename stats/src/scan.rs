@@ -5,55 +5,35 @@
 //! the other, so that a column's sketch stays in the cache of its core. Sketches of units are merged into those of the file.
 //!
 //! Memory: `concurrency` units at once, each with its stored bytes (8 MiB, or one larger column chunk), one batch of decoded values
-//! (about 4 MiB, see [`batch_rows`]), the page and the dictionary that it comes from, and 8 KiB a column for sketches.
+//! (about 4 MiB), the page and the dictionary that it comes from, and 8 KiB a column for sketches.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
-use arrow::datatypes::{DataType, Field, Schema};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use parquet::file::reader::{ChunkReader, Length};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::decode::{ColumnScan, Readers, decode_column};
 use crate::file_stats::FileColumn;
 use crate::footer::Footer;
-use crate::hash::{hash_distinct, value_bytes};
-use crate::ndv::{DistinctBuilder, DistinctUnion};
+use crate::ndv::DistinctUnion;
 use crate::value::Family;
 use crate::{Progress, StatsError, Store};
 
 /// Stored bytes of a unit; enough to make a request to a remote store worth its latency.
 const UNIT_BYTES: u64 = 8 << 20;
 
-/// Decoded bytes of a batch, so that columns of large strings are read in fewer rows at a time.
-const BATCH_BYTES: u64 = 4 << 20;
-
-/// Rows of a batch of small values: their hashes then lie in the second-level cache.
-const BATCH_ROWS: u64 = 8192;
-
 /// Columns of one row group that are fetched together.
 struct Unit {
     row_group: usize,
     /// The file's column, its leaf, and where its chunk lies.
     chunks: Vec<(usize, usize, Range<u64>)>,
-}
-
-/// What one unit learns of one column.
-struct ColumnScan {
-    nulls: u64,
-    value_bytes: Option<u64>,
-    distinct: DistinctBuilder,
 }
 
 /// A column of the file while its units come in, in any order.
@@ -76,9 +56,9 @@ pub(crate) async fn scan(
 ) -> Result<(Vec<FileColumn>, u64), StatsError> {
     let metadata = Arc::clone(footer.metadata());
     let flat = |column: &FileColumn| column.family != Family::Nested;
-    let (units, arrow) = plan_units(&metadata, &footer.columns, &footer.leaves)
-        .and_then(|units| Ok((units, with_views(&footer.arrow)?)))
+    let units = plan_units(&metadata, &footer.columns, &footer.leaves)
         .map_err(|source| StatsError::parquet(key, source))?;
+    let readers = Readers::new(&footer.arrow);
     let scan_unit = async |unit: Unit| {
         // The semaphore is never closed.
         let _permit = permits.acquire().await;
@@ -87,8 +67,8 @@ pub(crate) async fn scan(
         let fetched = fetched.map_err(|source| StatsError::store(key, source))?;
         let bytes = fetched.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
         progress.bytes(bytes);
-        let arrow = arrow.clone();
-        let scanned = spawn_blocking(move || decode_unit(&unit, fetched, &arrow)).await;
+        let readers = readers.clone();
+        let scanned = spawn_blocking(move || decode_unit(&unit, fetched, &readers)).await;
         let scanned = scanned.map_err(|source| StatsError::worker(key, &source))?;
         let scanned = scanned.map_err(|source| StatsError::parquet(key, source))?;
         Ok::<_, StatsError>((scanned, bytes))
@@ -171,129 +151,16 @@ fn chunk_range(chunk: &ColumnChunkMetaData) -> Result<Range<u64>, ParquetError> 
     })
 }
 
-/// The same file read with strings and binary as views, which are not copied out of their pages.
-fn with_views(arrow: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
-    let view = |field: &Arc<Field>| {
-        let data_type = match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
-            DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
-            _ => return Arc::clone(field),
-        };
-        Arc::new(field.as_ref().clone().with_data_type(data_type))
-    };
-    let fields: Vec<_> = arrow.schema().fields().iter().map(view).collect();
-    let schema = Schema::new_with_metadata(fields, arrow.schema().metadata().clone());
-    ArrowReaderMetadata::try_new(
-        Arc::clone(arrow.metadata()),
-        ArrowReaderOptions::new().with_schema(Arc::new(schema)),
-    )
-}
-
 fn decode_unit(
     unit: &Unit,
     fetched: Vec<Bytes>,
-    arrow: &ArrowReaderMetadata,
+    readers: &Readers,
 ) -> Result<Vec<(usize, ColumnScan)>, ParquetError> {
-    let mut scanned = Vec::with_capacity(unit.chunks.len());
-    let mut hashes = Vec::new();
-    for ((index, leaf, range), bytes) in unit.chunks.iter().zip(fetched) {
-        let chunk = Chunk {
-            start: range.start,
-            bytes,
-        };
-        let scan = decode_column(unit.row_group, *leaf, chunk, arrow, &mut hashes)?;
-        scanned.push((*index, scan));
-    }
-    Ok(scanned)
-}
-
-fn decode_column(
-    row_group: usize,
-    leaf: usize,
-    chunk: Chunk,
-    arrow: &ArrowReaderMetadata,
-    hashes: &mut Vec<u64>,
-) -> Result<ColumnScan, ParquetError> {
-    let group = arrow.metadata().row_group(row_group);
-    let schema = arrow.metadata().file_metadata().schema_descr();
-    let rows = group.num_rows() as u64;
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(chunk, arrow.clone())
-        .with_row_groups(vec![row_group])
-        .with_projection(ProjectionMask::leaves(schema, [leaf]))
-        .with_batch_size(batch_rows(group.column(leaf), rows))
-        .build()?;
-    let mut scan = ColumnScan {
-        nulls: 0,
-        value_bytes: None,
-        distinct: DistinctBuilder::new(),
-    };
-    let mut rows_read = 0;
-    for batch in reader {
-        let batch = batch?;
-        let array: &ArrayRef = batch.column(0);
-        rows_read += array.len() as u64;
-        scan.nulls += array.logical_null_count() as u64;
-        if let Some(bytes) = value_bytes(array) {
-            *scan.value_bytes.get_or_insert(0) += bytes;
-        }
-        hashes.clear();
-        hash_distinct(array, hashes);
-        scan.distinct.add(hashes);
-    }
-    if rows_read != rows {
-        let name = schema.column(leaf).path().string();
-        let message = format!("column {name} has {rows_read} rows in a row group of {rows}");
-        return Err(ParquetError::General(message));
-    }
-    Ok(scan)
-}
-
-/// How many rows to decode at a time.
-fn batch_rows(chunk: &ColumnChunkMetaData, rows: u64) -> usize {
-    let bytes = chunk.unencoded_byte_array_data_bytes().unwrap_or(0);
-    let bytes = u64::try_from(bytes.max(chunk.uncompressed_size())).unwrap_or(0);
-    let width = (bytes / rows.max(1)).max(1);
-    (BATCH_BYTES / width).clamp(1, BATCH_ROWS) as usize
-}
-
-/// The bytes of one column chunk under their offsets in the file.
-#[derive(Clone)]
-struct Chunk {
-    start: u64,
-    bytes: Bytes,
-}
-
-impl Chunk {
-    fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let offset = start.checked_sub(self.start).map(usize::try_from);
-        match offset {
-            Some(Ok(offset)) if offset <= self.bytes.len() => Ok(self.bytes.slice(offset..)),
-            _ => Err(ParquetError::EOF(format!(
-                "a page at {start} lies outside of its column chunk"
-            ))),
-        }
-    }
-}
-
-impl Length for Chunk {
-    fn len(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-}
-
-impl ChunkReader for Chunk {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(self.from(start)?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let bytes = self.from(start)?;
-        if length > bytes.len() {
-            let message = format!("a page of {length} bytes at {start} leaves its column chunk");
-            return Err(ParquetError::EOF(message));
-        }
-        Ok(bytes.slice(..length))
-    }
+    let chunks = unit.chunks.iter().zip(fetched);
+    chunks
+        .map(|((index, leaf, range), bytes)| {
+            let scan = decode_column(unit.row_group, *leaf, range.start, bytes, readers)?;
+            Ok((*index, scan))
+        })
+        .collect()
 }

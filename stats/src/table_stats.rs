@@ -160,3 +160,133 @@ fn integers_between(min: Option<&Value>, max: Option<&Value>) -> Option<f64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bounds::Bound;
+    use crate::file_stats::{FileVersion, Pass};
+    use crate::hash::mix;
+    use crate::ndv::DistinctBuilder;
+
+    /// A column as a file of these values would have it.
+    fn column(name: &str, family: Family, values: &[Option<i64>]) -> FileColumn {
+        let known: Vec<_> = values.iter().flatten().copied().collect();
+        let bound = |value: Option<&i64>| Bound {
+            exact: value.is_some(),
+            value: value.map(|&value| match family {
+                Family::Int => Value::Int(value.into()),
+                _ => Value::Bytes(value.to_be_bytes().to_vec()),
+            }),
+        };
+        let mut builder = DistinctBuilder::new();
+        let hashes: Vec<_> = known.iter().map(|&value| mix(value as u64)).collect();
+        builder.add(&hashes);
+        let mut union = DistinctUnion::default();
+        union.add_builder(&builder);
+        FileColumn {
+            name: name.to_owned(),
+            family,
+            null_count: Some((values.len() - known.len()) as u64),
+            min: bound(known.iter().min()),
+            max: bound(known.iter().max()),
+            value_bytes: Some(8 * known.len() as u64),
+            distinct: Some(union.to_stored()),
+        }
+    }
+
+    fn file(key: usize, rows: usize, columns: Vec<FileColumn>) -> FileStats {
+        FileStats {
+            version: FileVersion {
+                key: format!("memory://{key}"),
+                size: 10,
+                modified: (0, 0),
+                e_tag: None,
+            },
+            pass: Pass::Scan,
+            analyzed_at: 0,
+            rows: rows as u64,
+            row_groups: 1,
+            schema_fingerprint: 0,
+            columns,
+        }
+    }
+
+    fn files() -> impl Strategy<Value = Vec<FileStats>> {
+        let values = prop::collection::vec(prop::option::weighted(0.8, -50i64..2000), 0..1500);
+        let family =
+            prop::bool::weighted(0.9).prop_map(|int| if int { Family::Int } else { Family::Bytes });
+        let one = (values, family, prop::bits::u8::masked(7));
+        prop::collection::vec(one, 1..6).prop_map(|parts| {
+            let one = |(key, (values, family, missing)): (usize, (Vec<_>, Family, u8))| {
+                let mut a = column("a", family, &values);
+                if missing & 1 != 0 {
+                    a.null_count = None;
+                }
+                if missing & 2 != 0 {
+                    (a.min, a.max) = Default::default();
+                }
+                let mut columns = vec![a, column("b", Family::Int, &values)];
+                if missing & 4 != 0 {
+                    columns.pop();
+                }
+                file(key, values.len(), columns)
+            };
+            parts.into_iter().enumerate().map(one).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn order_does_not_matter((files, shuffled) in files().prop_flat_map(|files| {
+            (Just(files.clone()), Just(files).prop_shuffle())
+        })) {
+            prop_assert_eq!(merge(files.iter()), merge(shuffled.iter()));
+        }
+
+        /// Cut anywhere into files, a table keeps its statistics.
+        #[test]
+        fn grouping_does_not_matter(
+            values in prop::collection::vec(prop::option::weighted(0.9, -50i64..3000), 1..4000),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let whole = [file(0, values.len(), vec![column("a", Family::Int, &values)])];
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(values.len())).collect();
+            cuts.extend([0, values.len()]);
+            cuts.sort();
+            let parts: Vec<_> = cuts.windows(2).enumerate().map(|(key, cut)| {
+                let part = &values[cut[0]..cut[1]];
+                file(key, part.len(), vec![column("a", Family::Int, part)])
+            }).collect();
+            let (whole, parts) = (merge(whole.iter()), merge(parts.iter()));
+            prop_assert_eq!(&whole.columns, &parts.columns);
+            prop_assert_eq!(whole.rows, parts.rows);
+            let truth = values.iter().flatten().collect::<std::collections::HashSet<_>>().len();
+            let ndv = whole.columns[0].ndv.unwrap();
+            prop_assert!((ndv - truth as f64).abs() <= 0.04 * truth as f64 + 0.01, "{} for {}", ndv, truth);
+        }
+    }
+
+    #[test]
+    fn ndv_keeps_below_what_is_possible() {
+        let values: Vec<_> = (0..3000).map(Some).collect();
+        let stats = merge([file(0, 3000, vec![column("a", Family::Int, &values)])].iter());
+        // Dense integers: the sketch may say more, the range does not.
+        assert!(stats.columns[0].ndv.unwrap() <= 3000.0);
+        let mut unknown = column("a", Family::Int, &values);
+        unknown.distinct = None;
+        let known = column("a", Family::Int, &values);
+        let mixed = [file(0, 3000, vec![known]), file(1, 3000, vec![unknown])];
+        assert_eq!(merge(mixed.iter()).columns[0].ndv, None);
+    }
+
+    #[test]
+    fn no_files_have_no_rows() {
+        let none = merge(std::iter::empty());
+        assert_eq!((none.rows, none.files, none.columns.len()), (0, 0, 0));
+    }
+}
