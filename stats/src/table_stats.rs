@@ -46,7 +46,7 @@ pub struct ColumnStats {
     pub max_exact: bool,
     /// Mean bytes of a value that is not null, uncompressed and without encoding.
     pub byte_width: Option<f64>,
-    /// Estimated number of distinct values, nulls not counted, from the scan pass. Never above the number of values
+    /// Estimated number of distinct values, a whole number, nulls not counted, from the scan pass. Never above the number of values
     /// that are not null, nor above the number of integers between `min` and `max`. Standard error about 1.2 %.
     pub ndv: Option<f64>,
 }
@@ -123,10 +123,11 @@ fn merge_column(name: &str, files: &[&FileStats], parts: &[Option<&FileColumn>])
         .any(|column| column.family == Family::Nested);
     let values = rows - nulls.unwrap_or(0).min(rows);
     let ndv = distinct.filter(|_| !nested).map(|union| {
-        let most = [integers_between(min.value.as_ref(), max.value.as_ref())];
-        let most = most.into_iter().flatten().fold(values as f64, f64::min);
+        let range = integers_between(min.value.as_ref(), max.value.as_ref());
+        let most = range.unwrap_or(f64::INFINITY).min(values as f64);
         union
             .estimate()
+            .round()
             .min(most)
             .max(f64::from(u8::from(values > 0)))
     });
