@@ -8,6 +8,7 @@ use datafusion::physical_plan::{displayable, execute_stream};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
 use futures::StreamExt;
+use tokio::runtime::Handle;
 
 use crate::bench::{Attempt, Done, Rows, Runner};
 use crate::compare::{Digest, Table};
@@ -27,6 +28,8 @@ const TIME_TO_STOP: Duration = Duration::from_secs(10);
 pub(crate) struct Measure {
     /// One session an arm, in the order of the arms.
     pub(crate) sessions: Vec<SessionContext>,
+    /// The threads that queries run on.
+    pub(crate) workers: Handle,
     /// For one sample, planning and execution together.
     pub(crate) timeout: Duration,
     pub(crate) interrupt: Interrupt,
@@ -48,7 +51,9 @@ impl Measure {
         // A session of its own keeps what a query sets from the queries after it; tables and caches are shared.
         let context = SessionContext::new_with_state(context.state());
         let sql = query.sql.clone();
-        let mut task = tokio::spawn(async move { run_statements(&context, &sql, limit).await });
+        let mut task = self
+            .workers
+            .spawn(async move { run_statements(&context, &sql, limit).await });
         let ended = tokio::select! {
             ended = &mut task => Some(ended),
             () = tokio::time::sleep(self.timeout) => None,
@@ -194,6 +199,7 @@ mod tests {
         let (sender, interrupt) = Interrupt::manual();
         let measure = Measure {
             sessions: vec![SessionContext::new()],
+            workers: Handle::current(),
             timeout,
             interrupt,
         };

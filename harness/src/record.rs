@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::{Done, QueryRun};
@@ -133,6 +133,9 @@ impl RunFolder {
             Some(out) => out.to_owned(),
             None => free_name(results, name),
         };
+        if [RUN, RAW].iter().any(|file| path.join(file).exists()) {
+            bail!("{} already holds a run", path.display());
+        }
         let mut folder = Self {
             created: missing_folders(&path),
             path,
@@ -187,25 +190,33 @@ impl RunFolder {
         self.replace(README, &markdown::render(run, &self.samples))
     }
 
+    /// Adds rows to `raw.csv`, all of them or none.
     fn append_raw(&self, samples: &[Sample]) -> Result<()> {
         let path = self.path.join(RAW);
         let writing = || format!("cannot write {}", path.display());
-        let first = !self.recorded;
-        let mut options = File::options();
-        // What an earlier run left in a folder named by --out is replaced.
-        options
-            .create(true)
-            .write(true)
-            .truncate(first)
-            .append(!first);
-        let file = options.open(&path).with_context(writing)?;
         let mut csv = csv::WriterBuilder::new()
-            .has_headers(first)
-            .from_writer(file);
+            .has_headers(!self.recorded)
+            .from_writer(Vec::new());
         for sample in samples {
             csv.serialize(sample).with_context(writing)?;
         }
-        csv.flush().with_context(writing)
+        let text = csv.into_inner().with_context(writing)?;
+        let mut options = File::options();
+        let mut file = options
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(writing)?;
+        let before = file.metadata().with_context(writing)?.len();
+        let written = file.write_all(&text).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // A full disk still takes a shorter file.
+            let _ = file.set_len(before);
+            if before == 0 {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        written.with_context(writing)
     }
 
     /// Writes a file so that a reader sees the old text or the new one, never a part.

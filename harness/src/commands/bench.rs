@@ -8,7 +8,7 @@ use chrono::{SecondsFormat, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use joinwright_optimizer::Registry;
 
-use super::{Prepared, block_on, prepare, print};
+use super::{Prepared, prepare, print, runtime};
 use crate::arm::Arm;
 use crate::bench::{Schedule, bench_query};
 use crate::cli::BenchArgs;
@@ -81,27 +81,31 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
         machine: Machine::here(),
         summary: Vec::new(),
     };
-    block_on(threads, async {
+    let workers = runtime(threads)?;
+    // The queries have these threads to themselves. What watches them has its own, since a clock that waits for
+    // a busy thread cannot end a query.
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let result = control.block_on(async {
         let mut interrupt = Interrupt::listen();
-        let watched = interrupt.clone();
-        let preparing = async {
-            let prepared = prepare(&suite, &args.suite, &watched).await?;
-            open_sessions(&arms, &prepared, registry, threads).await
-        };
-        let sessions = tokio::select! {
-            sessions = preparing => sessions?,
-            () = interrupt.wait() => return Err(Interrupted.into()),
-        };
+        let prepared = prepare(&suite, &args.suite, &mut interrupt).await?;
+        let sessions = open_sessions(&arms, &prepared, registry, threads).await?;
         let mut measure = Measure {
             sessions: sessions
                 .into_iter()
                 .map(|session| session.context)
                 .collect(),
+            workers: workers.handle().clone(),
             timeout: Duration::from_secs_f64(timeout),
             interrupt,
         };
         measure_all(&mut measure, &queries, run, folder).await
-    })
+    });
+    workers.shutdown_background();
+    control.shutdown_background();
+    result
 }
 
 async fn open_sessions(

@@ -31,7 +31,7 @@ pub(super) fn run(args: ExplainArgs, registry: &Registry) -> Result<u8> {
     };
     let threads = available_threads();
     block_on(threads, async {
-        let prepared = prepare(&suite, &args.suite, &Interrupt::listen()).await?;
+        let prepared = prepare(&suite, &args.suite, &mut Interrupt::listen()).await?;
         let Prepared { tables, catalog } = &prepared;
         let session =
             Session::open(&arm, tables, catalog, registry, threads, Purpose::Explain).await?;

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use joinwright_optimizer::Registry;
 use joinwright_stats::{AnalyzeOptions, Catalog};
+use tokio::runtime::Runtime;
 
 use crate::cli::{Command, SuiteArgs};
 use crate::data;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::machine::available_threads;
 use crate::statistics::{analyze, open_catalog};
 use crate::suite::Suite;
@@ -35,13 +36,22 @@ pub(crate) fn run(command: Command, registry: &Registry) -> Result<u8> {
     }
 }
 
-/// Runs a future on a runtime of `threads` threads, and does not wait for what it left running.
-fn block_on<T>(threads: usize, future: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+/// Plans of many joins are deep trees, and much of what walks them is recursive.
+const STACK_BYTES: usize = 16 << 20;
+
+/// A runtime of `threads` threads.
+fn runtime(threads: usize) -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
-        .context("cannot start threads")?;
+        .context("cannot start threads")
+}
+
+/// Runs a future on a runtime of its own, and does not wait for what it left running.
+fn block_on<T>(threads: usize, future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = runtime(threads)?;
     let result = runtime.block_on(future);
     runtime.shutdown_background();
     result
@@ -62,10 +72,18 @@ struct Prepared {
 }
 
 /// Makes or finds the data of a suite, and analyzes it.
-async fn prepare(suite: &Suite, args: &SuiteArgs, interrupt: &Interrupt) -> Result<Prepared> {
-    tokio::task::block_in_place(|| data::ensure(suite, available_threads(), interrupt))?;
+async fn prepare(suite: &Suite, args: &SuiteArgs, interrupt: &mut Interrupt) -> Result<Prepared> {
+    let (made, watched) = (suite.clone(), interrupt.clone());
+    // The generator looks for the interruption itself, and tidies up before it ends.
+    tokio::task::spawn_blocking(move || data::ensure(&made, available_threads(), &watched))
+        .await
+        .context("the generator broke down")??;
     let tables = find_tables(&suite.data)?;
     let catalog = open_catalog(args.cache.folder.as_deref())?;
-    analyze(&catalog, &tables, &AnalyzeOptions::default()).await?;
+    let options = AnalyzeOptions::default();
+    tokio::select! {
+        analysis = analyze(&catalog, &tables, &options) => analysis?,
+        () = interrupt.wait() => return Err(Interrupted.into()),
+    };
     Ok(Prepared { tables, catalog })
 }

@@ -94,16 +94,8 @@ fn is_binary(data_type: &DataType) -> bool {
 
 /// The order of two values; numbers compare across families, others do not.
 pub(crate) fn compare(a: &Value, b: &Value) -> Option<Ordering> {
-    a.compare(b).or_else(|| number(a)?.partial_cmp(&number(b)?))
-}
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Int(v) => Some(*v as f64),
-        Value::Float(v) => Some(*v),
-        Value::Decimal { unscaled, scale } => Some(*unscaled as f64 / 10_f64.powi((*scale).into())),
-        Value::Bool(_) | Value::Bytes(_) => None,
-    }
+    a.compare(b)
+        .or_else(|| a.to_f64()?.partial_cmp(&b.to_f64()?))
 }
 
 /// Whether a value lies outside the known range of a column.
@@ -148,7 +140,7 @@ pub(super) fn share_below(bound: &Value, profile: &ColumnProfile, inclusive: boo
             let at = *bound as f64 + if inclusive { 1.0 } else { 0.0 };
             (*min as f64, *max as f64 + 1.0, at)
         }
-        _ => (number(min)?, number(max)?, number(bound)?),
+        _ => (min.to_f64()?, max.to_f64()?, bound.to_f64()?),
     };
     if !(low.is_finite() && high.is_finite() && at.is_finite()) {
         return None;
@@ -209,7 +201,7 @@ mod tests {
             compare(&Value::Float(12.5), &decimal),
             Some(Ordering::Equal)
         );
-        assert_eq!(compare(&Value::Bool(true), &Value::Int(1)), None);
+        assert_eq!(compare(&Value::Bytes(vec![1]), &Value::Int(1)), None);
         assert_eq!(
             value_of(&ScalarValue::Date32(Some(3)), &DataType::Date64),
             None
