@@ -25,13 +25,13 @@ pub struct Trace {
     pub written: TraceTree,
     /// Its cost under the same estimates.
     pub written_cost: f64,
-    /// Whether `tree` is another one than `written`.
+    /// Whether `tree` is another one than `written`, in shape or in which input builds.
     pub reordered: bool,
-    /// Csg-cmp-pairs or candidate joins looked at.
+    /// Csg-cmp-pairs or candidate joins looked at in one pass of the optimizer.
     pub pairs: u64,
     /// Why the search stopped, or why there was none.
     pub stop: String,
-    /// Time for estimation and search in microseconds, where the caller lent a clock.
+    /// Time for estimation and search in microseconds, in all passes, where the caller lent a clock.
     pub planning_us: Option<u64>,
     /// The estimator used.
     pub estimator: String,
@@ -39,6 +39,15 @@ pub struct Trace {
     pub enumerator: String,
     /// The cost model used.
     pub cost_model: String,
+}
+
+impl Trace {
+    /// What a region is recognized by from pass to pass, whatever the order of its relations.
+    fn sorted_aliases(&self) -> Vec<&str> {
+        let mut aliases: Vec<&str> = self.relations.iter().map(|r| r.alias.as_str()).collect();
+        aliases.sort_unstable();
+        aliases
+    }
 }
 
 /// A leaf of a region.
@@ -141,20 +150,37 @@ impl TraceTree {
     }
 }
 
-/// Keeps the traces of the query that was planned last. Clones share one log.
+/// Keeps the traces of one query, to be taken before the next one is planned. Clones share one log.
 #[derive(Debug, Clone, Default)]
 pub struct TraceLog {
     traces: Arc<Mutex<Vec<Trace>>>,
 }
 
 impl TraceLog {
-    /// The regions of the last pass of the optimizer over the last planned query; the log is empty
-    /// afterwards.
+    /// The regions of the planned query; the log is empty afterwards.
     pub fn take(&self) -> Vec<Trace> {
         std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn replace(&self, traces: Vec<Trace>) {
-        *self.traces.lock().unwrap_or_else(PoisonError::into_inner) = traces;
+    /// Takes in the regions of one pass of the optimizer, in place of those of the pass before.
+    ///
+    /// The optimizer runs its rules up to three times. What the last pass leaves is the plan, but
+    /// what it found was the order that the passes before had chosen: the order in which the query came
+    /// is known to the first pass alone, and is carried on from there.
+    pub(crate) fn pass(&self, mut traces: Vec<Trace>) {
+        let mut known = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        for earlier in known.iter() {
+            let aliases = earlier.sorted_aliases();
+            if let Some(trace) = traces.iter_mut().find(|t| t.sorted_aliases() == aliases) {
+                trace.reordered |= earlier.reordered;
+                trace.written = earlier.written.clone();
+                trace.written_cost = earlier.written_cost;
+                trace.planning_us = trace
+                    .planning_us
+                    .zip(earlier.planning_us)
+                    .map(|(a, b)| a + b);
+            }
+        }
+        *known = traces;
     }
 }

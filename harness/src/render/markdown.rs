@@ -168,7 +168,7 @@ mod tests {
                 }
                 if arm == "joinwright" && matches!(second, Some(Agreement::Different(_))) {
                     sample.status = Status::Wrong;
-                    sample.error = Some("only in the first: 1 | 2".to_owned());
+                    sample.error = Some("extra row: 1 | 2".to_owned());
                 }
                 samples.push(sample);
             }
@@ -203,8 +203,50 @@ mod tests {
         assert_eq!(loaded, run);
         assert_eq!(samples, folder.samples());
         assert_eq!(render(&loaded, &samples), written);
-        insta::assert_snapshot!(written, @"");
-        insta::assert_snapshot!(crate::render::table::render(&run, &samples), @"");
+        insta::assert_snapshot!(written, @r#"
+        # tpch, scale factor 0.1
+
+            joinwright bench tpch
+
+        - total (of 2 queries that all finished): default 42.0 ms, joinwright 41.0 ms
+        - joinwright against default: total 0.98, geometric mean 0.85, worst 1.45 (q02), best 0.50 (q01)
+        - 3 queries, 1 same, 1 with different rows, 1 failed or timed out
+
+        | query | default ms | joinwright ms | ratio | planning ms | same rows |
+        |-------|------------|---------------|-------|-------------|-----------|
+        | q01   |       21.0 |          10.5 |  0.50 |        1.50 | yes       |
+        | q02   |       21.0 |          30.5 |  1.45 |        1.50 | NO        |
+        | q03   |       5.00 |         error |       |             | -         |
+
+        Times are medians of 2 runs after 1 of warm-up, planning and execution together, on 2 threads; "planning ms" is the part of it from SQL text to physical plan. A ratio is the time over that of default. Every sample is in `raw.csv`.
+
+        ## What went wrong
+
+        - q02 under joinwright: extra row: 1 | 2
+        - q03 under joinwright: no such column, "x"
+
+        ## Where
+
+        - started: 2026-01-02T03:04:05Z
+        - finished: 2026-01-02T03:05:05Z
+        - timeout: 60 s a sample
+        - machine: Some CPU, 2 cores, 8.00 GiB, Linux
+        - versions: joinwright 0.1.0 (0123456789ab), DataFusion 55.2.0, Arrow 59.3.0, rustc 1.95.0
+        "#);
+        insta::assert_snapshot!(crate::render::table::render(&run, &samples), @r#"
+        ──────────────────────────────────────────────────────────────────────
+         query   default ms   joinwright ms   ratio   planning ms   same rows
+        ══════════════════════════════════════════════════════════════════════
+         q01           21.0            10.5    0.50          1.50   yes
+         q02           21.0            30.5    1.45          1.50   NO
+         q03           5.00           error                         -
+        ──────────────────────────────────────────────────────────────────────
+        q02 joinwright: extra row: 1 | 2
+        q03 joinwright: no such column, "x"
+        total (of 2 queries that all finished): default 42.0 ms, joinwright 41.0 ms
+        joinwright against default: total 0.98, geometric mean 0.85, worst 1.45 (q02), best 0.50 (q01)
+        3 queries, 1 same, 1 with different rows, 1 failed or timed out
+        "#);
     }
 
     #[test]

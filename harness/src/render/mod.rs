@@ -6,7 +6,7 @@ pub(crate) mod stats;
 pub(crate) mod table;
 
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
 
 use crate::record::Status;
 use crate::summary::{Cell, Overview};
@@ -42,6 +42,9 @@ impl Grid {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
+        // Lines around the header, none between rows.
+        table.remove_style(TableComponent::HorizontalLines);
+        table.remove_style(TableComponent::MiddleIntersections);
         // Rows end where their text ends.
         let lines: Vec<String> = table
             .lines()

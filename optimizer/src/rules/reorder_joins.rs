@@ -19,6 +19,7 @@ use crate::relset::RelSet;
 use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result, plan_err};
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use joinwright_stats::{Catalog, Snapshot};
@@ -63,7 +64,7 @@ impl OptimizerRule for ReorderJoins {
         let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
         let plan = pass.rewrite(plan)?;
         if let Some(log) = &self.ordering.trace {
-            log.replace(pass.into_traces());
+            log.pass(pass.into_traces());
         }
         Ok(plan)
     }
@@ -340,7 +341,7 @@ impl<'a> Pass<'a> {
             .map(|(i, relation)| {
                 let estimate = cardinalities.estimate(RelSet::single(i));
                 let mut predicates: Vec<String> = vec![];
-                for predicate in &relation.predicates {
+                for predicate in relation.predicates.iter().flat_map(split_conjunction) {
                     let predicate = predicate.to_string();
                     if !predicates.contains(&predicate) {
                         predicates.push(predicate);
