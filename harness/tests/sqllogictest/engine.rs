@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingTable;
-use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionContext;
 use datafusion_sqllogictest::{DFColumnType, DFOutput, DFSqlLogicTestError, DataFusion};
 use indicatif::ProgressBar;
-use joinwright_optimizer::{JoinOrdering, SessionStateBuilderExt};
+use joinwright_optimizer::{JoinOrdering, SessionStateBuilderExt, TraceLog};
 use joinwright_stats::{Catalog, Store, list_parquet};
 use object_store::ObjectMeta;
 use sqllogictest::AsyncDB;
@@ -32,9 +33,13 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// Puts the rule of this mode into a session. The catalog is the one that the rule reads.
-    pub(crate) fn install(self, context: &SessionContext) -> Result<Option<Arc<Catalog>>> {
-        let mut ordering = JoinOrdering::default();
+    /// Puts the rule of this mode into a session.
+    pub(crate) fn install(self, context: &SessionContext) -> Result<Option<Installed>> {
+        let trace = TraceLog::default();
+        let mut ordering = JoinOrdering {
+            trace: Some(trace.clone()),
+            ..JoinOrdering::default()
+        };
         match self {
             Self::Untouched => return Ok(None),
             Self::Statistics => {}
@@ -43,9 +48,17 @@ impl Mode {
         let catalog = Arc::new(Catalog::in_memory());
         let state = context.state_ref();
         let existing = state.read().clone();
-        *state.write() = SessionStateBuilder::new_from_existing(existing)
+        let mut rebuilt = SessionStateBuilder::new_from_existing(existing.clone())
             .with_join_ordering(Arc::clone(&catalog), ordering)
             .build();
+        // The builder finds a default catalog and so switches this off, which tests can see.
+        let options = rebuilt.config_mut().options_mut();
+        options.catalog.create_default_catalog_and_schema = existing
+            .config_options()
+            .catalog
+            .create_default_catalog_and_schema;
+        keep_functions(&existing, &mut rebuilt)?;
+        *state.write() = rebuilt;
         if let Self::Absurd(_) = self {
             let mut state = state.write();
             let options = state.config_mut().options_mut();
@@ -54,29 +67,66 @@ impl Mode {
             options.set("joinwright.require_statistics", "false")?;
             options.set("joinwright.min_gain", "0")?;
         }
-        Ok(Some(catalog))
+        Ok(Some(Installed {
+            catalog,
+            trace,
+            reordered: Arc::default(),
+        }))
     }
+}
+
+/// A session's rule.
+#[derive(Clone)]
+pub(crate) struct Installed {
+    /// What the rule knows.
+    pub(crate) catalog: Arc<Catalog>,
+    /// What the rule did to the last statement.
+    trace: TraceLog,
+    /// Regions that left the rule in another order than they came.
+    pub(crate) reordered: Arc<AtomicUsize>,
+}
+
+/// Lets names stand for the functions that they stood for in `existing`.
+///
+/// DataFusion's builder takes a state's functions in the order of a hash table. Where one function has another's name
+/// as an alias, as Spark's `array_contains` and DataFusion's `array_has` do, either may win.
+fn keep_functions(existing: &SessionState, rebuilt: &mut SessionState) -> Result<()> {
+    // A function registered again takes all its names, so that one may have to be registered more than once.
+    macro_rules! keep {
+        ($functions:ident, $register:ident) => {
+            let mut turns = existing.$functions().len();
+            while let Some((name, function)) = existing
+                .$functions()
+                .iter()
+                .find(|(name, function)| rebuilt.$functions().get(*name) != Some(function))
+            {
+                ensure!(turns > 0, "functions take the name {name} from each other");
+                turns -= 1;
+                rebuilt.$register(Arc::clone(function))?;
+            }
+        };
+    }
+    keep!(scalar_functions, register_udf);
+    keep!(aggregate_functions, register_udaf);
+    keep!(window_functions, register_udwf);
+    Ok(())
 }
 
 /// DataFusion's test engine; before each statement, it learns the statistics of all Parquet tables.
 pub(crate) struct Engine {
     datafusion: DataFusion,
     context: SessionContext,
-    catalog: Option<Arc<Catalog>>,
+    rule: Option<Installed>,
     /// The files of each table when its statistics were read.
     known: HashMap<String, Vec<ObjectMeta>>,
 }
 
 impl Engine {
-    pub(crate) fn new(
-        context: SessionContext,
-        file: PathBuf,
-        catalog: Option<Arc<Catalog>>,
-    ) -> Self {
+    pub(crate) fn new(context: SessionContext, file: PathBuf, rule: Option<Installed>) -> Self {
         Self {
             datafusion: DataFusion::new(context.clone(), file, ProgressBar::hidden()),
             context,
-            catalog,
+            rule,
             known: HashMap::new(),
         }
     }
@@ -146,12 +196,17 @@ impl AsyncDB for Engine {
     type ColumnType = DFColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DFOutput, DFSqlLogicTestError> {
-        if let Some(catalog) = self.catalog.clone() {
-            self.learn_statistics(&catalog)
-                .await
-                .map_err(|error| DFSqlLogicTestError::Other(error.to_string()))?;
-        }
-        self.datafusion.run(sql).await
+        let Some(rule) = self.rule.clone() else {
+            return self.datafusion.run(sql).await;
+        };
+        self.learn_statistics(&rule.catalog)
+            .await
+            .map_err(|error| DFSqlLogicTestError::Other(error.to_string()))?;
+        let output = self.datafusion.run(sql).await;
+        let regions = rule.trace.take();
+        let reordered = regions.iter().filter(|region| region.reordered).count();
+        rule.reordered.fetch_add(reordered, Relaxed);
+        output
     }
 
     // `skipif` and `onlyif` ask for this name.

@@ -1,6 +1,7 @@
 //! Runs one test file, record by record, and keeps what each record came to.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{Result, anyhow};
 use datafusion_sqllogictest::{
@@ -28,6 +29,16 @@ pub(crate) struct RecordRun {
     pub(crate) outcome: Outcome,
 }
 
+/// A file that ran.
+#[derive(Default)]
+pub(crate) struct FileRun {
+    pub(crate) records: Vec<RecordRun>,
+    /// Parquet tables with statistics in the catalog.
+    pub(crate) tables: usize,
+    /// Join regions that were reordered.
+    pub(crate) reordered: usize,
+}
+
 /// Runs `file`, relative to `test_files`. `None` where DataFusion's runner skips the file, too.
 ///
 /// # Errors
@@ -36,7 +47,7 @@ pub(crate) async fn run_file(
     test_files: &Path,
     file: &Path,
     mode: Mode,
-) -> Result<Option<Vec<RecordRun>>> {
+) -> Result<Option<FileRun>> {
     let (path, file) = (test_files.join(file), file.to_path_buf());
     // A task of its own: a panic ends this file, not the run.
     tokio::spawn(run_records(path, file, mode))
@@ -44,19 +55,19 @@ pub(crate) async fn run_file(
         .unwrap_or_else(|panic| Err(anyhow!("panicked: {panic}")))
 }
 
-async fn run_records(path: PathBuf, file: PathBuf, mode: Mode) -> Result<Option<Vec<RecordRun>>> {
+async fn run_records(path: PathBuf, file: PathBuf, mode: Mode) -> Result<Option<FileRun>> {
     let records = parse_file::<DFColumnType>(&path)?;
     let Some(context) = TestContext::try_new_for_test_file(&file).await else {
         return Ok(None);
     };
     setup_scratch_dir(&file)?;
-    let catalog = mode.install(context.session_ctx())?;
+    let rule = mode.install(context.session_ctx())?;
 
     let mut runner = Runner::new(|| async {
         Ok(Engine::new(
             context.session_ctx().clone(),
             file.clone(),
-            catalog.clone(),
+            rule.clone(),
         ))
     });
     runner.add_label("Datafusion");
@@ -87,5 +98,13 @@ async fn run_records(path: PathBuf, file: PathBuf, mode: Mode) -> Result<Option<
         });
     }
     runner.shutdown_async().await;
-    Ok(Some(runs))
+    let (tables, reordered) = rule.map_or((0, 0), |rule| {
+        let tables = rule.catalog.snapshot().tables().len();
+        (tables, rule.reordered.load(Relaxed))
+    });
+    Ok(Some(FileRun {
+        records: runs,
+        tables,
+        reordered,
+    }))
 }

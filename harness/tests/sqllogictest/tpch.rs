@@ -18,7 +18,7 @@ const TABLES: [&str; 8] = [
 /// Runs `queries/tpch` under a mode and compares the results to the answers.
 pub(crate) async fn check_answers(data: &Path, mode: Mode) -> Result<()> {
     let context = SessionContext::new();
-    let catalog = mode.install(&context)?;
+    let rule = mode.install(&context)?;
     for table in TABLES {
         let path = data.join(format!("{table}.parquet"));
         let path = path.to_str().context("a path in UTF-8")?;
@@ -26,7 +26,7 @@ pub(crate) async fn check_answers(data: &Path, mode: Mode) -> Result<()> {
             .register_parquet(table, path, ParquetReadOptions::default())
             .await?;
     }
-    let mut engine = Engine::new(context, "tpch.slt".into(), catalog);
+    let mut engine = Engine::new(context, "tpch.slt".into(), rule);
     let answers = suite::crate_folder()?.join("test_files/tpch/answers");
     let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("../queries/tpch");
     for number in 1..=22 {
@@ -56,7 +56,8 @@ fn answer(path: &Path) -> Result<(Vec<String>, Option<usize>)> {
         if let Record::Query { sql, expected, .. } = record
             && let QueryExpect::Results { results, .. } = expected
         {
-            let last = sql.trim_end().lines().next_back().unwrap_or_default();
+            let sql = sql.trim_end().trim_end_matches(';');
+            let last = sql.lines().next_back().unwrap_or_default();
             let limit = last.trim().strip_prefix("limit ");
             return Ok((results, limit.map(str::parse).transpose()?));
         }
