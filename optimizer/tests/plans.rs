@@ -116,11 +116,12 @@ async fn regions_go_on_below_renaming_projections() {
           TableScan: t0 projection=[k0]
     ");
     let traces = log.take();
-    let aliases: Vec<&str> = traces[0]
+    let mut aliases: Vec<&str> = traces[0]
         .relations
         .iter()
         .map(|r| r.alias.as_str())
         .collect();
+    aliases.sort_unstable();
     assert_eq!(aliases, ["a", "b", "b#2", "c"]);
 }
 
@@ -156,7 +157,29 @@ async fn leaves_may_be_sub_plans_with_regions_of_their_own() {
         &[],
     )
     .await;
-    insta::assert_snapshot!(plan, @"");
+    insta::assert_snapshot!(plan, @r"
+    Projection: a.s, agg.n
+      Inner Join: a.k1 = e.k1
+        Projection: a.k1, a.s, agg.n
+          Inner Join: a.k0 = agg.g
+            SubqueryAlias: a
+              TableScan: t0 projection=[k0, k1, s]
+            SubqueryAlias: agg
+              Projection: b.k0 AS g, sum(c.k0 + d.k0) AS n
+                Aggregate: groupBy=[[b.k0]], aggr=[[sum(CAST(c.k0 + d.k0 AS Int64))]]
+                  Projection: b.k0, c.k0, d.k0
+                    Inner Join: c.k1 = b.k1
+                      Projection: d.k0, c.k0, c.k1
+                        Inner Join: d.k2 = c.k2
+                          SubqueryAlias: d
+                            TableScan: t3 projection=[k0, k2]
+                          SubqueryAlias: c
+                            TableScan: t1 projection=[k0, k1, k2]
+                      SubqueryAlias: b
+                        TableScan: t0 projection=[k0, k1]
+        SubqueryAlias: e
+          TableScan: t2 projection=[k1]
+    ");
     let traces = log.take();
     let regions: Vec<(usize, usize)> = traces
         .iter()

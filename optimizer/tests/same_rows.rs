@@ -128,7 +128,8 @@ impl Query<'_> {
             let table = self.choices.below(self.tables);
             conjuncts.push(match self.choices.below(if depth == 0 { 8 } else { 12 }) {
                 0..3 => format!("{a} = {b}"),
-                3 => format!("{a} + {b} = {c}"),
+                // Not `a + b = c`: see `datafusion_loses_equalities_across_three_relations`.
+                3 => format!("{a} + {b} - {c} = 0"),
                 4 => format!("({a} = {number} OR {b} = {c})"),
                 5 => format!("{a} <> {b}"),
                 6 => format!("{a} >= {number}"),
@@ -168,7 +169,7 @@ fn small_table() -> impl Strategy<Value = Vec<[Option<i32>; 3]>> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        cases: 256,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -241,5 +242,21 @@ async fn random_queries_are_reordered() {
     assert!(
         regions > 60 && reordered * 5 > regions,
         "{reordered} of {regions} regions"
+    );
+}
+
+/// FIXME: DataFusion 55.2 loses `b.k0 + a.k1 = c.k0` here: `eliminate_cross_join` takes it for a join
+/// key, finds no two inputs that it joins, and forgets it. Such queries have no reference to compare
+/// with, so the random queries leave them out. When this fails, they can come in again.
+#[tokio::test]
+async fn datafusion_loses_equalities_across_three_relations() {
+    let tables = [table(&[[Some(1); 3]])];
+    let sql =
+        "SELECT c.k0 FROM t0 a CROSS JOIN t0 b JOIN t0 c ON a.k0 = c.k1 AND b.k0 + a.k1 = c.k0";
+    let found = rows(&session(&tables, None), sql).await;
+    assert_eq!(
+        found.expect("a valid query"),
+        ["1"],
+        "1 + 1 = 1 holds of no row"
     );
 }
