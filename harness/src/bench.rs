@@ -331,7 +331,6 @@ mod tests {
         }
     }
 
-    #[track_caller]
     async fn check_agreement(
         first: Attempt,
         second: Attempt,

@@ -67,15 +67,22 @@ pub fn run(registry: Registry) -> ExitCode {
     init_logging(cli.verbose);
     match commands::run(cli.command, &registry) {
         Ok(code) => ExitCode::from(code),
-        Err(error) if error.is::<Interrupted>() => ExitCode::from(EXIT_INTERRUPTED),
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Interrupted>() => {
+            complain(&one_line(&error));
+            ExitCode::from(EXIT_INTERRUPTED)
+        }
         Err(error) => {
-            // Nothing is left to be done if even this cannot be written.
-            let _ = writeln!(io::stderr(), "error: {}", one_line(&error));
+            complain(&format!("error: {}", one_line(&error)));
             ExitCode::from(EXIT_BAD_INPUT)
         }
     }
+}
+
+/// Writes a line to standard error; nothing is left to be done if even that is closed.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn init_logging(verbose: u8) {

@@ -110,7 +110,6 @@ mod tests {
     }
 
     /// `keys` are written as `column` or `-column`, by position.
-    #[track_caller]
     async fn check(sql: &str, ordered: bool, keys: &str, limited: bool) {
         let shape = shape(&plan(sql).await);
         let found: Vec<String> = shape

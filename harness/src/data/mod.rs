@@ -63,8 +63,6 @@ fn generate(
     threads: usize,
     interrupt: &Interrupt,
 ) -> Result<()> {
-    let parent = folder.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     let partial = Partial::create(folder)?;
     let bar = progress_bar(folder, &recipes);
     // The largest tables first, so that no thread is left with one at the end.
@@ -135,6 +133,8 @@ fn write_table(
 /// A folder that is removed unless it is published.
 struct Partial {
     path: PathBuf,
+    /// The folder around it, if that was made for it.
+    made_parent: Option<PathBuf>,
 }
 
 impl Partial {
@@ -142,10 +142,11 @@ impl Partial {
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let prefix = format!(".{name}.partial-");
         let parent = target.parent().unwrap_or(Path::new("."));
+        let made_parent = (!parent.exists()).then(|| parent.to_owned());
         remove_stale(parent, &prefix);
         let path = parent.join(format!("{prefix}{}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self { path })
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self { path, made_parent })
     }
 
     fn publish(self, target: &Path) -> Result<()> {
@@ -165,6 +166,10 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // After a rename it is not there any more; and what cannot be removed is never taken for data.
         let _ = fs::remove_dir_all(&self.path);
+        if let Some(parent) = &self.made_parent {
+            // It goes only if it is empty, that is, if nothing was published in it.
+            let _ = fs::remove_dir(parent);
+        }
     }
 }
 

@@ -213,7 +213,7 @@ mod tests {
         - 3 queries, 1 same, 1 with different rows, 1 failed or timed out
 
         | query | default ms | joinwright ms | ratio | planning ms | same rows |
-        |-------|------------|---------------|-------|-------------|-----------|
+        |-------|-----------:|--------------:|------:|------------:|-----------|
         | q01   |       21.0 |          10.5 |  0.50 |        1.50 | yes       |
         | q02   |       21.0 |          30.5 |  1.45 |        1.50 | NO        |
         | q03   |       5.00 |         error |       |             | -         |

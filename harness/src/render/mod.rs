@@ -27,7 +27,20 @@ impl Grid {
 
     /// As a Markdown table.
     pub(crate) fn to_markdown(&self) -> String {
-        self.table(ASCII_MARKDOWN)
+        let text = self.table(ASCII_MARKDOWN);
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if let Some(rule) = lines.get_mut(1) {
+            // A colon at the end of a column's rule is what aligns it to the right.
+            let mut cells: Vec<String> = rule.split('|').map(str::to_owned).collect();
+            for at in (0..self.header.len()).filter(|at| !self.left.contains(at)) {
+                if let Some(cell) = cells.get_mut(at + 1) {
+                    cell.pop();
+                    cell.push(':');
+                }
+            }
+            *rule = cells.join("|");
+        }
+        lines.join("\n")
     }
 
     fn table(&self, preset: &str) -> String {
