@@ -7,9 +7,10 @@ use joinwright_stats::{ColumnStats, TableStats, Value};
 /// Fewer rows than this are not told apart; no estimate is zero.
 pub(crate) const MIN_ROWS: f64 = 1e-3;
 
-/// Distinct values of a column that has no statistics and no range to derive them from: the default
-/// of PostgreSQL's planner.
-const GUESS_NDV: f64 = 200.0;
+/// Distinct values of a column that has neither a sketch nor a range to derive them from: System R's
+/// default of a tenth for an equality. Low on purpose: a join on two such columns looks large and comes late, where a
+/// high guess would once have made a join of billions of rows look small and come first.
+const GUESS_NDV: f64 = 10.0;
 
 /// What is known about one column.
 #[derive(Debug, Clone, PartialEq)]
