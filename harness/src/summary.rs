@@ -148,6 +148,10 @@ impl Overview {
             .iter()
             .map(|query| line(query, samples))
             .collect();
+        Self::from_lines(arms, lines)
+    }
+
+    fn from_lines(arms: Vec<String>, lines: Vec<Line>) -> Self {
         Self {
             totals: totals(&arms, &lines),
             finished_by_all: lines.iter().filter(|line| line.is_finished()).count(),
@@ -157,13 +161,15 @@ impl Overview {
         }
     }
 
-    /// Whether an arm other than the first failed where the first did not.
-    pub(crate) fn has_new_failures(&self) -> bool {
-        self.lines.iter().any(|line| {
+    /// Whether the run found a fault: rows differ, or an arm failed where the first one did not. A query that fails
+    /// under every arm, or takes too long, is none.
+    pub(crate) fn has_faults(&self) -> bool {
+        let new_failures = self.lines.iter().any(|line| {
             let mut cells = line.cells.iter();
             let first = cells.next().is_some_and(|cell| cell.status == Status::Ok);
             first && cells.any(|cell| cell.status == Status::Error)
-        })
+        });
+        self.counts.differ > 0 || new_failures
     }
 }
 
@@ -294,5 +300,64 @@ mod tests {
         assert_eq!(summary.arms[1].status, Status::Timeout);
         assert_eq!(summary.arms[1].total_ms, None);
         assert_eq!(summary.arms[1].same_rows, None);
+    }
+
+    fn overview(statuses: &[&[Status]]) -> Overview {
+        let cell = |status: &Status| Cell {
+            status: *status,
+            total_ms: Some(2.0),
+            planning_ms: Some(1.0),
+            ratio: None,
+            same_rows: Some(Agreement::Same.label()),
+        };
+        let lines = statuses.iter().map(|cells| Line {
+            query: "q".to_owned(),
+            cells: cells.iter().map(cell).collect(),
+        });
+        Overview::from_lines(vec!["a".to_owned(), "b".to_owned()], lines.collect())
+    }
+
+    #[test]
+    fn faults_are_different_rows_and_new_failures() {
+        use Status::{Error, Ok, Timeout, Wrong};
+        let check = |statuses: [Status; 2], expected| {
+            let overview = overview(&[&[Ok, Ok], &statuses]);
+            assert_eq!(overview.has_faults(), expected, "{statuses:?}");
+        };
+        check([Ok, Ok], false);
+        check([Ok, Wrong], true);
+        check([Wrong, Ok], true);
+        check([Ok, Error], true);
+        check([Error, Ok], false);
+        check([Error, Error], false);
+        check([Ok, Timeout], false);
+        check([Timeout, Wrong], true);
+    }
+
+    #[test]
+    fn each_query_counts_once() {
+        use Status::{Error, Ok, Timeout, Wrong};
+        let overview = overview(&[&[Ok, Ok], &[Error, Ok], &[Timeout, Wrong], &[Ok, Timeout]]);
+        let expected = Counts {
+            queries: 4,
+            same: 1,
+            differ: 1,
+            unknown: 0,
+            unfinished: 2,
+        };
+        assert_eq!(overview.counts, expected);
+        assert_eq!(overview.finished_by_all, 1);
+        assert_eq!(overview.totals[1].total_ms, 2.0);
+    }
+
+    #[test]
+    fn ratios() {
+        let ratio = |name: &str, ratio| (name.to_owned(), ratio);
+        let all = vec![ratio("q1", 0.5), ratio("q2", 2.0), ratio("q3", 1.0)];
+        let ratios = summarize_ratios(all, 0.7).unwrap();
+        assert!((ratios.geometric_mean - 1.0).abs() < 1e-12);
+        assert_eq!(ratios.worst, ratio("q2", 2.0));
+        assert_eq!(ratios.best, ratio("q1", 0.5));
+        assert_eq!(summarize_ratios(Vec::new(), 1.0), None);
     }
 }

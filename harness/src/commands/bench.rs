@@ -164,8 +164,11 @@ async fn measure_all(
         return Ok(EXIT_INTERRUPTED);
     }
     let overview = Overview::new(&run, folder.samples());
-    let bad = overview.counts.differ > 0 || overview.has_new_failures();
-    Ok(if bad { EXIT_DIFFERENT } else { 0 })
+    Ok(if overview.has_faults() {
+        EXIT_DIFFERENT
+    } else {
+        0
+    })
 }
 
 fn progress_bar(queries: usize) -> ProgressBar {
