@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
-use crate::compare::{self, Digest, Table};
+use crate::compare;
 use crate::record::{Sample, Status};
+use crate::rows::{Digest, Table};
 use crate::shape::Shape;
 use crate::suite::Query;
 

@@ -10,25 +10,18 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use arrow::array::{Array, ArrayRef, AsArray, Int8Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{SortOptions, cast};
-use arrow::datatypes::{DataType, Float64Type, SchemaRef};
+use arrow::datatypes::{DataType, Float64Type};
 use arrow::row::{RowConverter, Rows, SortField};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use twox_hash::XxHash64;
+
+use crate::rows::{Table, exact_columns, plain_type, sort_fields};
 
 /// Floats within this factor of each other are the same: sums depend on the order of their terms.
 const RELATIVE_TOLERANCE: f64 = 1e-9;
 
 /// Single precision cannot tell values apart that are closer than about two units in the last place.
 const RELATIVE_TOLERANCE_F32: f64 = 2.0 * f32::EPSILON as f64;
-
-/// A result of a query.
-#[derive(Clone, Debug)]
-pub(crate) struct Table {
-    pub(crate) schema: SchemaRef,
-    pub(crate) batches: Vec<RecordBatch>,
-}
 
 /// How a query orders its result, as far as the sort keys are among its columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,75 +86,6 @@ pub(crate) fn first_out_of_order(table: &Table, keys: &[SortKey]) -> Result<Opti
     Ok((1..rows.num_rows())
         .find(|&at| rows.row(at) < rows.row(at - 1))
         .map(|at| at as u64))
-}
-
-impl Table {
-    /// Rows in all batches.
-    pub(crate) fn rows(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
-    }
-
-    /// Row `at` as text, cut to a readable length.
-    fn describe(&self, mut at: usize) -> String {
-        const LONGEST: usize = 160;
-        for batch in &self.batches {
-            if at < batch.num_rows() {
-                let cells: Vec<String> = batch
-                    .columns()
-                    .iter()
-                    .map(|column| cell_text(column, at))
-                    .collect();
-                let text = cells.join(" | ");
-                return match text.char_indices().nth(LONGEST) {
-                    Some((end, _)) => format!("{}…", &text[..end]),
-                    None => text,
-                };
-            }
-            at -= batch.num_rows();
-        }
-        String::new()
-    }
-}
-
-fn cell_text(column: &ArrayRef, at: usize) -> String {
-    if column.is_null(at) {
-        return "NULL".to_owned();
-    }
-    ArrayFormatter::try_new(column, &FormatOptions::default())
-        .map(|formatter| formatter.value(at).to_string())
-        .unwrap_or_default()
-}
-
-/// A hash of a multiset of rows that ignores their order, and floats, whose last bits depend on the order of sums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Digest {
-    pub(crate) rows: u64,
-    sum: u64,
-}
-
-impl Digest {
-    /// Counts the rows of `batch` in.
-    pub(crate) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.rows += batch.num_rows() as u64;
-        let columns = exact_columns(batch)?;
-        if columns.is_empty() {
-            return Ok(());
-        }
-        let converter = RowConverter::new(sort_fields(&columns))?;
-        for row in &converter.convert_columns(&columns)? {
-            self.sum = self.sum.wrapping_add(XxHash64::oneshot(0, row.as_ref()));
-        }
-        Ok(())
-    }
-
-    /// The digest of a whole result.
-    pub(crate) fn of(table: &Table) -> Result<Self> {
-        let mut digest = Self::default();
-        for batch in &table.batches {
-            digest.add(batch)?;
-        }
-        Ok(digest)
-    }
 }
 
 fn relate(left: &Table, right: &Table, relation: Relation) -> Result<Option<String>> {
@@ -371,73 +295,11 @@ impl Matcher<'_> {
     }
 }
 
-/// The columns whose values are compared exactly; of a float, what kind of value it is.
-fn exact_columns(batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-    batch
-        .columns()
-        .iter()
-        .map(|column| {
-            if column.data_type().is_floating() {
-                float_kinds(column)
-            } else {
-                plain(column)
-            }
-        })
-        .collect()
-}
-
-fn float_kinds(column: &ArrayRef) -> Result<ArrayRef> {
-    let values = cast(column, &DataType::Float64)?;
-    let kinds: Int8Array = values
-        .as_primitive::<Float64Type>()
-        .iter()
-        .map(|value| {
-            value.map(|value| match value {
-                value if value.is_nan() => 2,
-                f64::INFINITY => 1,
-                f64::NEG_INFINITY => -1,
-                _ => 0,
-            })
-        })
-        .collect();
-    Ok(Arc::new(kinds))
-}
-
-/// Brings a column to one representation of its values, so that an optimizer's choice of a string view or a
-/// dictionary is no difference.
-fn plain(column: &ArrayRef) -> Result<ArrayRef> {
-    let plain = plain_type(column.data_type());
-    if !RowConverter::supports_fields(&[SortField::new(plain.clone())]) {
-        let texts: StringArray = (0..column.len())
-            .map(|at| Some(cell_text(column, at)))
-            .collect();
-        return Ok(Arc::new(texts));
-    }
-    if plain == *column.data_type() {
-        return Ok(Arc::clone(column));
-    }
-    Ok(cast(column, &plain)?)
-}
-
-fn plain_type(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Dictionary(_, values) => plain_type(values),
-        DataType::Utf8 | DataType::Utf8View => DataType::LargeUtf8,
-        DataType::Binary | DataType::BinaryView => DataType::LargeBinary,
-        other => other.clone(),
-    }
-}
-
-fn sort_fields(columns: &[ArrayRef]) -> Vec<SortField> {
-    (columns.iter())
-        .map(|column| SortField::new(column.data_type().clone()))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Float32Array, Float64Array, Int64Array, StringViewArray};
+    use crate::rows::Digest;
+    use arrow::array::{Float32Array, Float64Array, Int64Array, StringArray, StringViewArray};
 
     fn table(columns: Vec<(&str, ArrayRef)>) -> Table {
         let batch = RecordBatch::try_from_iter_with_nullable(

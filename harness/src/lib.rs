@@ -18,7 +18,8 @@
 //! | `arm`, `session` | what plans the queries, and its DataFusion session |
 //! | `statistics` | filling the catalog |
 //! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
-//! | `compare`, `shape`, `fingerprint` | whether rows are the same; what a query promises; whether plans are the same |
+//! | `rows`, `compare`, `shape` | results; whether two are the same; what a query promises of its own |
+//! | `fingerprint` | whether two plans are the same |
 //! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
 //! | `render` | tables, READMEs, explanations |
 //!
@@ -36,6 +37,7 @@ mod machine;
 mod measure;
 mod record;
 mod render;
+mod rows;
 mod session;
 mod shape;
 mod statistics;

@@ -11,9 +11,9 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 
 use crate::bench::{Attempt, Done, Rows, Runner};
-use crate::compare::{Digest, Table};
 use crate::fingerprint::fingerprint;
 use crate::interrupt::Interrupt;
+use crate::rows::{Digest, Table};
 use crate::shape::{returns_rows, shape, without_limit};
 use crate::suite::Query;
 
