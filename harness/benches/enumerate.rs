@@ -4,7 +4,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use joinwright_optimizer::cost::Cout;
-use joinwright_optimizer::enumerate::{DpCcp, Enumerator, Goo, Problem, for_each_csg_cmp_pair};
+use joinwright_optimizer::enumerate::{DpCcp, Enumerator, Problem, for_each_csg_cmp_pair};
 use joinwright_optimizer::estimate::{Cardinalities, Estimate};
 use joinwright_optimizer::join_graph::{EdgeKind, JoinGraph};
 use joinwright_optimizer::join_tree::JoinTree;
@@ -69,9 +69,6 @@ fn enumerate(c: &mut Criterion) {
         group.bench_function("pairs only", |b| b.iter(|| count_pairs(black_box(&graph))));
         group.bench_function(BenchmarkId::new("dpccp", "cout"), |b| {
             b.iter(|| DpCcp.search(black_box(&problem)));
-        });
-        group.bench_function(BenchmarkId::new("goo", "cout"), |b| {
-            b.iter(|| Goo.search(black_box(&problem)));
         });
         group.finish();
     }
