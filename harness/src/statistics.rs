@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use joinwright_stats::{
-    AnalyzeOptions, AnalyzeSummary, Catalog, Pass, Progress, Store, list_parquet,
+    AnalyzeOptions, AnalyzeSummary, Catalog, Pass, Progress, Store, TableFiles, list_parquet,
 };
 use object_store::path::Path as StorePath;
 
@@ -41,27 +42,16 @@ pub(crate) async fn analyze(
     for table in tables {
         let prefix = StorePath::from_absolute_path(&table.path)
             .with_context(|| format!("cannot read {}", table.path.display()))?;
-        listed.push((table, list_parquet(&store, &prefix).await?));
+        listed.push(TableFiles {
+            name: table.name.clone(),
+            store: store.clone(),
+            files: list_parquet(&store, &prefix).await?,
+        });
     }
-    let files = listed.iter().map(|(_, files)| files.len()).sum::<usize>();
-    let bytes = listed
-        .iter()
-        .flat_map(|(_, files)| files)
-        .map(|file| file.size)
-        .sum();
-    let bar = Bar::new(bytes, files);
-    let mut total = AnalyzeSummary::default();
-    for (table, files) in &listed {
-        let done = catalog
-            .analyze_with(&table.name, &store, files, options, &bar)
-            .await?;
-        total.files += done.files;
-        total.cached += done.cached;
-        total.scanned += done.scanned;
-        total.rows += done.rows;
-        total.bytes += done.bytes;
-        total.bytes_read += done.bytes_read;
-    }
+    let files = listed.iter().map(|table| table.files.len()).sum();
+    let all = listed.iter().flat_map(|table| &table.files);
+    let bar = Bar::new(all.map(|file| file.size).sum(), files);
+    let total = catalog.analyze_tables(&listed, options, &bar).await?;
     bar.bar.finish_and_clear();
     Ok(Analysis {
         tables: tables.len(),
@@ -82,6 +72,7 @@ pub(crate) async fn know(catalog: &Catalog, tables: &[TablePath]) -> Result<()> 
 struct Bar {
     bar: ProgressBar,
     files: usize,
+    done: AtomicUsize,
 }
 
 impl Bar {
@@ -92,7 +83,8 @@ impl Bar {
             Ok(style) => bar.with_style(style),
             Err(_) => bar,
         };
-        Self { bar, files }
+        let done = AtomicUsize::new(0);
+        Self { bar, files, done }
     }
 }
 
@@ -103,7 +95,8 @@ impl Progress for Bar {
 
     fn file_done(&self, key: &str) {
         let name = key.rsplit('/').next().unwrap_or(key);
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         self.bar
-            .set_message(format!("{name} of {} files", self.files));
+            .set_message(format!("{done} of {} files ({name})", self.files));
     }
 }

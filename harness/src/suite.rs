@@ -1,6 +1,7 @@
 //! Suites: data and queries under one name, `tpch`, `tpcds`, or a folder with `suite.toml`.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,14 +37,45 @@ pub(crate) struct Suite {
     pub(crate) data: PathBuf,
     /// The folder of `*.sql`.
     pub(crate) queries: PathBuf,
+    /// Key columns that the suite declares: `(table, column)`.
+    pub(crate) keys: BTreeSet<(String, String)>,
 }
 
-/// `suite.toml`. Keys for other tools (`truth`, `results`, `keys`) are let be.
+/// `suite.toml`. What is for other tools (`truth`, `results`) is let be.
 #[derive(Debug, Deserialize)]
 struct SuiteFile {
     name: Option<String>,
     data: PathBuf,
     queries: PathBuf,
+    #[serde(default)]
+    keys: BTreeMap<String, TableKeys>,
+}
+
+/// The keys of a table.
+#[derive(Debug, Deserialize)]
+struct TableKeys {
+    #[serde(default)]
+    primary: Vec<String>,
+    /// A column and the column of another table that it refers to, `table.column`.
+    #[serde(default)]
+    foreign: BTreeMap<String, String>,
+}
+
+impl SuiteFile {
+    /// All columns that are one side of a key.
+    fn key_columns(&self) -> BTreeSet<(String, String)> {
+        let mut columns = BTreeSet::new();
+        for (table, keys) in &self.keys {
+            let own = keys.primary.iter().chain(keys.foreign.keys());
+            columns.extend(own.map(|column| (table.clone(), column.clone())));
+            let others = keys
+                .foreign
+                .values()
+                .filter_map(|target| target.rsplit_once('.'));
+            columns.extend(others.map(|(table, column)| (table.to_owned(), column.to_owned())));
+        }
+        columns
+    }
 }
 
 impl Suite {
@@ -116,6 +148,8 @@ fn generated(name: &str, scale: f64, queries: Option<&Path>) -> Result<Suite> {
         source,
         data: Path::new("data").join(format!("{name}-sf{scale}")),
         queries,
+        // Their names tell.
+        keys: BTreeSet::new(),
     })
 }
 
@@ -131,6 +165,7 @@ fn from_folder(folder: &Path) -> Result<Suite> {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let file: SuiteFile =
         toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))?;
+    let keys = file.key_columns();
     let name = match file.name {
         Some(name) if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') => {
             bail!(
@@ -150,6 +185,7 @@ fn from_folder(folder: &Path) -> Result<Suite> {
         source: Source::Folder,
         data: folder.join(file.data),
         queries: folder.join(file.queries),
+        keys,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The catalog: statistics of tables, collected once and kept.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -9,14 +10,21 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::cache::Cache;
+use crate::budget::{Budget, excess};
+use crate::cache::{Cache, FileEntry};
 use crate::file_stats::{FileStats, FileVersion, Pass};
-use crate::footer::read_footer;
-use crate::scan::scan;
+use crate::footer::{Footer, read_footer};
+use crate::keys::{Key, infer};
+use crate::scan::{SAMPLE_ROWS, ScanInput, Scanned, scan};
+use crate::table_stats::merge;
+use crate::value::Family;
 use crate::{Snapshot, StatsError, Store};
 
 /// Files whose footers or cache entries are read at once: mostly waiting, for disks and networks.
 const FILES_IN_FLIGHT: usize = 32;
+
+/// Footers that are kept between the footer pass, which finds the keys, and the scan pass. Others are read again.
+const FOOTERS_KEPT: usize = 256;
 
 /// How to analyze.
 #[derive(Clone, Debug)]
@@ -27,6 +35,12 @@ pub struct AnalyzeOptions {
     pub refresh: bool,
     /// Column chunks decoded at once, at least 1; memory grows with it. By default the number of cores.
     pub concurrency: usize,
+    /// Columns that joins use, as `(table, column)`, beside those that are inferred. A file that was scanned when one of its
+    /// columns was not known to be a key is scanned again.
+    pub keys: BTreeSet<(String, String)>,
+    /// The size that the statistics of all tables together may have. What exceeds it is dropped, see
+    /// [`TableDetails::dropped`](crate::TableDetails::dropped).
+    pub budget: Budget,
 }
 
 impl Default for AnalyzeOptions {
@@ -35,25 +49,42 @@ impl Default for AnalyzeOptions {
             pass: Pass::Scan,
             refresh: false,
             concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+            keys: BTreeSet::new(),
+            budget: Budget::default(),
         }
     }
+}
+
+/// A table by its name and files.
+#[derive(Clone, Debug)]
+pub struct TableFiles {
+    /// The name under which the catalog shows it.
+    pub name: String,
+    /// Where its files lie.
+    pub store: Store,
+    /// Its files.
+    pub files: Vec<ObjectMeta>,
 }
 
 /// What an analysis did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnalyzeSummary {
-    /// Files of the table.
+    /// Files of the tables.
     pub files: usize,
     /// Files whose statistics were known.
     pub cached: usize,
     /// Files that were read, footer or all.
     pub scanned: usize,
-    /// Rows of the table.
+    /// Rows of the tables.
     pub rows: u64,
     /// Bytes of the files, as stored.
     pub bytes: u64,
     /// Bytes that were read of them.
     pub bytes_read: u64,
+    /// Bytes of the statistics of all tables of the catalog.
+    pub statistics_bytes: u64,
+    /// Bytes of statistics that were dropped to keep within the budget, just now.
+    pub dropped_bytes: u64,
 }
 
 /// Is told how an analysis comes along, from several threads. `()` ignores it.
@@ -78,6 +109,18 @@ pub struct Catalog {
     current: RwLock<Arc<Snapshot>>,
     /// Held while a new snapshot is made from the current one, so that two analyses do not lose each other's table.
     publishing: Mutex<()>,
+}
+
+/// A file on its way through an analysis.
+struct Work {
+    table: usize,
+    store: Store,
+    meta: ObjectMeta,
+    version: FileVersion,
+    /// What is known of it, or its footer's.
+    entry: Option<Arc<FileEntry>>,
+    footer: Option<Footer>,
+    bytes_read: Option<u64>,
 }
 
 impl Catalog {
@@ -111,12 +154,17 @@ impl Catalog {
         Arc::clone(&current)
     }
 
+    /// Bytes of all entries in the cache folder, those of other catalogs included.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache.as_ref().map_or(0, |cache| cache.size())
+    }
+
     /// Makes `files` the files of a table, and reads those whose statistics are not known yet, with default options.
     ///
     /// See [`list_parquet`](crate::list_parquet) for the files of a folder.
     ///
     /// # Errors
-    /// As [`analyze_with`](Self::analyze_with).
+    /// As [`analyze_tables`](Self::analyze_tables).
     pub async fn analyze(
         &self,
         table: &str,
@@ -130,8 +178,7 @@ impl Catalog {
     /// Like [`analyze`](Self::analyze), with options, and telling `progress`. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The first file that cannot be read, is no sound Parquet file, or changes meanwhile. Nothing is published then, but what
-    /// was complete stays in the cache, as it does when the future is dropped.
+    /// As [`analyze_tables`](Self::analyze_tables).
     pub async fn analyze_with(
         &self,
         table: &str,
@@ -140,19 +187,65 @@ impl Catalog {
         options: &AnalyzeOptions,
         progress: &dyn Progress,
     ) -> Result<AnalyzeSummary, StatsError> {
-        let known = self.snapshot();
-        let permits = Semaphore::new(options.concurrency.max(1));
-        let in_flight = match options.pass {
-            Pass::Footer => FILES_IN_FLIGHT,
-            // Each file that is being scanned holds its sketches.
-            Pass::Scan => FILES_IN_FLIGHT.min(2 * options.concurrency.max(1)),
+        let table = TableFiles {
+            name: table.to_owned(),
+            store: store.clone(),
+            files: files.to_vec(),
         };
+        self.analyze_tables(&[table], options, progress).await
+    }
+
+    /// Analyzes several tables at once. Better than one after the other: keys are inferred from all of them, and the budget is
+    /// shared out among all. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, is no sound Parquet file, or changes meanwhile. Nothing is published then, but what
+    /// was complete stays in the cache, as it does when the future is dropped.
+    pub async fn analyze_tables(
+        &self,
+        tables: &[TableFiles],
+        options: &AnalyzeOptions,
+        progress: &dyn Progress,
+    ) -> Result<AnalyzeSummary, StatsError> {
+        let known = self.snapshot();
+        let mut work = Vec::new();
+        for (table, files) in tables.iter().enumerate() {
+            work.extend(files.files.iter().map(|meta| Work {
+                table,
+                store: files.store.clone(),
+                meta: meta.clone(),
+                version: FileVersion::new(&files.store, meta),
+                entry: None,
+                footer: None,
+                bytes_read: None,
+            }));
+        }
+        let prepared = stream::iter(work)
+            .map(|work| self.prepare(work, &known, &tables, options, progress))
+            .buffered(FILES_IN_FLIGHT);
+        let mut work: Vec<Work> = Vec::new();
+        let mut kept = 0;
+        let mut prepared = std::pin::pin!(prepared);
+        while let Some(mut next) = prepared.try_next().await? {
+            kept += usize::from(next.footer.is_some());
+            if kept > FOOTERS_KEPT {
+                next.footer = None;
+            }
+            work.push(next);
+        }
+        let keys = self.keys(&work, tables, options);
+        let permits = Semaphore::new(options.concurrency.max(1));
+        // Each file that is being scanned holds its sketches.
+        let in_flight = FILES_IN_FLIGHT.min(2 * options.concurrency.max(1));
         let mut summary = AnalyzeSummary::default();
-        let mut done = Vec::with_capacity(files.len());
-        let mut results = stream::iter(files.to_vec())
-            .map(|meta| self.file_stats(&known, store, meta, options, &permits, progress))
+        let mut done: Vec<(String, Vec<Arc<FileEntry>>)> = tables
+            .iter()
+            .map(|table| (table.name.clone(), Vec::new()))
+            .collect();
+        let mut results = stream::iter(work)
+            .map(|work| self.complete(work, &keys[..], options, &permits, progress))
             .buffer_unordered(in_flight);
-        while let Some((stats, bytes_read)) = results.try_next().await? {
+        while let Some((table, entry, bytes_read)) = results.try_next().await? {
             summary.files += 1;
             match bytes_read {
                 Some(bytes) => {
@@ -161,127 +254,313 @@ impl Catalog {
                 }
                 None => summary.cached += 1,
             }
-            summary.rows += stats.rows;
-            summary.bytes += stats.version.size;
-            progress.file_done(&stats.version.key);
-            done.push(stats);
+            summary.rows += entry.stats.rows;
+            summary.bytes += entry.stats.version.size;
+            progress.file_done(&entry.stats.version.key);
+            done[table].1.push(entry);
         }
-        self.publish(table, done);
+        drop(results);
+        self.publish(|snapshot| snapshot.with_tables(done));
+        if summary.scanned > 0 {
+            summary.dropped_bytes = self.keep_to_budget(options.budget).await;
+            self.collect_garbage(tables).await;
+        }
+        summary.statistics_bytes = self.snapshot().sizes().1;
         Ok(summary)
     }
 
-    fn publish(&self, table: &str, files: Vec<Arc<FileStats>>) {
+    fn publish(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
         let _publishing = self
             .publishing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let next = Arc::new(self.snapshot().with_table(table, files));
+        let next = Arc::new(change(&self.snapshot()));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
-    /// The statistics of one file, and the bytes read for them, `None` if they were known.
-    async fn file_stats(
+    /// Finds what is known of a file, or reads its footer.
+    async fn prepare(
         &self,
+        mut work: Work,
         known: &Snapshot,
-        store: &Store,
-        meta: ObjectMeta,
+        tables: &&[TableFiles],
+        options: &AnalyzeOptions,
+        progress: &dyn Progress,
+    ) -> Result<Work, StatsError> {
+        let enough = |entry: &Arc<FileEntry>| {
+            entry.stats.version.same_contents(&work.version)
+                && entry.stats.pass >= options.pass
+                && has_keys(&entry.stats, &tables[work.table].name, options)
+        };
+        if !options.refresh {
+            work.entry = known
+                .file(&work.version.key)
+                .filter(|entry| enough(entry))
+                .cloned();
+            if work.entry.is_none() {
+                let loaded = self.load(&work.version, options.pass == Pass::Scan).await;
+                work.entry = loaded.filter(enough);
+            }
+        }
+        if work.entry.is_some() {
+            return Ok(work);
+        }
+        let mut stats = FileStats {
+            version: work.version.clone(),
+            pass: Pass::Listing,
+            analyzed_at: 0,
+            rows: 0,
+            row_groups: 0,
+            schema_fingerprint: 0,
+            page_index: false,
+            columns: Vec::new(),
+            parts: Vec::new(),
+            dropped: Vec::new(),
+        };
+        if options.pass > Pass::Listing {
+            let footer = read_footer(&work.store, &work.meta, &work.version.key).await?;
+            progress.bytes(footer.bytes_read);
+            work.bytes_read = Some(footer.bytes_read);
+            stats.pass = Pass::Footer;
+            stats.analyzed_at = now();
+            stats.rows = footer.rows;
+            stats.row_groups =
+                u32::try_from(footer.metadata().num_row_groups()).unwrap_or(u32::MAX);
+            stats.schema_fingerprint = footer.schema_fingerprint;
+            stats.page_index = footer.page_index;
+            stats.columns.clone_from(&footer.columns);
+            work.footer = Some(footer);
+        }
+        work.entry = Some(Arc::new(FileEntry::new(stats, Vec::new())));
+        Ok(work)
+    }
+
+    /// The key columns of each table, by name.
+    fn keys(
+        &self,
+        work: &[Work],
+        tables: &[TableFiles],
+        options: &AnalyzeOptions,
+    ) -> Vec<HashSet<String>> {
+        if options.pass < Pass::Scan {
+            return vec![HashSet::new(); tables.len()];
+        }
+        let of_table = |table: usize| {
+            let entries = work.iter().filter(|work| work.table == table);
+            let entries: Vec<_> = entries.filter_map(|work| work.entry.clone()).collect();
+            merge(&entries).unwrap_or_default()
+        };
+        let stats: Vec<_> = (0..tables.len()).map(of_table).collect();
+        let named: Vec<_> = tables
+            .iter()
+            .zip(&stats)
+            .map(|(table, stats)| (table.name.as_str(), stats))
+            .collect();
+        let mut keys: BTreeSet<Key> = infer(&named);
+        keys.extend(options.keys.iter().cloned());
+        let own = |table: &TableFiles| {
+            let own = keys.iter().filter(|key| key.0 == table.name);
+            own.map(|key| key.1.clone()).collect()
+        };
+        tables.iter().map(own).collect()
+    }
+
+    /// Reads the data of a file, if that is what is missing, and stores what was found.
+    async fn complete(
+        &self,
+        work: Work,
+        keys: &[HashSet<String>],
         options: &AnalyzeOptions,
         permits: &Semaphore,
         progress: &dyn Progress,
-    ) -> Result<(Arc<FileStats>, Option<u64>), StatsError> {
-        let version = FileVersion::new(store, &meta);
-        let key = version.key.clone();
-        if !options.refresh {
-            let known = known.file(&key).cloned();
-            let known = known.filter(|stats| stats.version.same_contents(&version));
-            let known = match known.filter(|stats| stats.pass >= options.pass) {
-                Some(stats) => Some(stats),
-                None => self
-                    .load(&version)
-                    .await
-                    .filter(|stats| stats.pass >= options.pass),
+    ) -> Result<(usize, Arc<FileEntry>, Option<u64>), StatsError> {
+        let Some(entry) = work.entry else {
+            let message = "a file was lost on the way".to_owned();
+            return Err(StatsError::Worker {
+                path: work.version.key,
+                message,
+            });
+        };
+        let Some(mut bytes_read) = work.bytes_read else {
+            return Ok((work.table, entry, None));
+        };
+        let mut stats = entry.stats.clone();
+        let mut parts = Vec::new();
+        if options.pass == Pass::Scan {
+            let key = &work.version.key;
+            let footer = match work.footer {
+                Some(footer) => footer,
+                None => {
+                    let footer = read_footer(&work.store, &work.meta, key).await?;
+                    bytes_read += footer.bytes_read;
+                    footer
+                }
             };
-            if let Some(stats) = known {
-                return Ok((stats, None));
-            }
+            let is_key = |(place, column): (usize, &crate::file_stats::FileColumn)| {
+                let wanted =
+                    column.family != Family::Nested && keys[work.table].contains(&column.name);
+                wanted.then_some(place)
+            };
+            let input = ScanInput {
+                store: &work.store,
+                path: &work.meta.location,
+                key,
+                keys: footer
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .filter_map(is_key)
+                    .collect(),
+                concurrency: options.concurrency,
+                permits,
+                progress,
+            };
+            let scanned: Scanned = scan(&input, footer).await?;
+            bytes_read += scanned.bytes_read;
+            stats.pass = Pass::Scan;
+            stats.columns = scanned.columns;
+            parts = scanned.parts;
         }
-        let (stats, bytes_read) =
-            read_file(store, &meta, version, options, permits, progress).await?;
-        let stats = Arc::new(stats);
-        self.save(&stats).await;
-        Ok((stats, Some(bytes_read)))
+        check_unchanged(&work.store, &work.meta, &work.version).await?;
+        let entry = self.save(FileEntry::new(stats, parts)).await;
+        Ok((work.table, Arc::new(entry), Some(bytes_read)))
     }
 
-    async fn load(&self, version: &FileVersion) -> Option<Arc<FileStats>> {
+    /// What the cache has of a file. If `whole`, an entry with a damaged part is none.
+    async fn load(&self, version: &FileVersion, whole: bool) -> Option<Arc<FileEntry>> {
         let cache = Arc::clone(self.cache.as_ref()?);
         let version = version.clone();
-        let loaded = spawn_blocking(move || cache.load(&version)).await;
-        loaded.ok().flatten().map(Arc::new)
+        let load = move || {
+            let sound = |entry: &FileEntry| !whole || entry.is_sound();
+            cache.load(&version).filter(sound)
+        };
+        spawn_blocking(load).await.ok().flatten().map(Arc::new)
     }
 
     /// Statistics that cannot be stored are still statistics, so failing is a warning.
-    async fn save(&self, stats: &Arc<FileStats>) {
+    async fn save(&self, entry: FileEntry) -> FileEntry {
         let Some(cache) = self.cache.clone() else {
-            return;
+            return entry;
         };
-        let to_save = Arc::clone(stats);
+        let entry = Arc::new(entry);
+        let to_save = Arc::clone(&entry);
         let saved = spawn_blocking(move || cache.store(&to_save)).await;
         let error = match saved {
-            Ok(Ok(())) => return,
+            Ok(Ok(stored)) => return stored,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        tracing::warn!(file = stats.version.key, error, "cannot store statistics");
+        tracing::warn!(
+            file = entry.stats.version.key,
+            error,
+            "cannot store statistics"
+        );
+        Arc::unwrap_or_clone(entry)
+    }
+
+    /// Drops what exceeds the budget of all tables together. Returns how many bytes that was.
+    async fn keep_to_budget(&self, budget: Budget) -> u64 {
+        let snapshot = self.snapshot();
+        let limit = budget.limit(snapshot.sizes().0);
+        let drops = excess(&snapshot.entries(), limit);
+        let mut dropped = 0;
+        let mut thinned = Vec::new();
+        for (key, places) in drops {
+            let Some(entry) = snapshot.file(&key).cloned() else {
+                continue;
+            };
+            let thin = spawn_blocking(move || {
+                let goes = |part: &crate::parts::PartInfo| {
+                    places
+                        .iter()
+                        .any(|place| entry.stats.parts.get(*place) == Some(part))
+                };
+                let thin = entry.thinned(|part| !goes(part));
+                (entry.size().saturating_sub(thin.size()), thin)
+            });
+            if let Ok((bytes, thin)) = thin.await {
+                dropped += bytes;
+                thinned.push(self.save(thin).await);
+            }
+        }
+        if dropped > 0 {
+            tracing::info!(
+                dropped,
+                limit,
+                "statistics were thinned to keep within their budget"
+            );
+            self.publish(|snapshot| snapshot.with_entries(thinned));
+        }
+        dropped
+    }
+
+    /// Removes entries of files that are gone, as far as that can be told without asking a remote store for each.
+    async fn collect_garbage(&self, tables: &[TableFiles]) {
+        let Some(cache) = self.cache.clone() else {
+            return;
+        };
+        let local = tables
+            .iter()
+            .map(|table| &table.store)
+            .find(|store| store.url().starts_with("file://"));
+        let Some(store) = local else {
+            return;
+        };
+        let alive: HashSet<String> = self
+            .snapshot()
+            .entries()
+            .iter()
+            .map(|entry| entry.stats.version.key.clone())
+            .collect();
+        let folder = Arc::clone(&cache);
+        let Ok(keys) = spawn_blocking(move || folder.keys_beside(&alive)).await else {
+            return;
+        };
+        for key in keys {
+            let Some(path) = key
+                .strip_prefix(store.url())
+                .and_then(|path| object_store::path::Path::parse(path).ok())
+            else {
+                continue;
+            };
+            if let Err(object_store::Error::NotFound { .. }) = store.inner().head(&path).await {
+                tracing::debug!(file = key, "removing the statistics of a file that is gone");
+                cache.remove(&key);
+            }
+        }
     }
 }
 
-/// Reads one file, and makes sure that it was one file all along.
-async fn read_file(
+/// A scan that did not know a key of a file has to be made again; of small files everything is known.
+fn has_keys(stats: &FileStats, table: &str, options: &AnalyzeOptions) -> bool {
+    let needs = |key: &(String, String)| {
+        let column = stats.columns.iter().find(|column| column.name == key.1);
+        key.0 == table
+            && column.is_some_and(|column| !column.is_key && column.family != Family::Nested)
+    };
+    options.pass < Pass::Scan || stats.rows <= SAMPLE_ROWS || !options.keys.iter().any(needs)
+}
+
+/// Makes sure that what was read was one file all along.
+async fn check_unchanged(
     store: &Store,
     meta: &ObjectMeta,
-    version: FileVersion,
-    options: &AnalyzeOptions,
-    permits: &Semaphore,
-    progress: &dyn Progress,
-) -> Result<(FileStats, u64), StatsError> {
-    let key = version.key.clone();
-    let path = &meta.location;
-    let footer = read_footer(store, meta, &key).await?;
-    progress.bytes(footer.bytes_read);
-    let mut bytes_read = footer.bytes_read;
-    let rows = footer.rows;
-    let row_groups = footer.metadata().num_row_groups();
-    let schema_fingerprint = footer.schema_fingerprint;
-    let columns = match options.pass {
-        Pass::Footer => footer.columns,
-        Pass::Scan => {
-            let concurrency = options.concurrency;
-            let (columns, bytes) =
-                scan(store, path, &key, footer, concurrency, permits, progress).await?;
-            bytes_read += bytes;
-            columns
-        }
-    };
-    let now = store.inner().head(path).await;
-    match now.map(|now| FileVersion::new(store, &now)) {
-        Ok(now) if now.same_contents(&version) => {}
+    version: &FileVersion,
+) -> Result<(), StatsError> {
+    let key = &version.key;
+    match store.inner().head(&meta.location).await {
+        Ok(now) if FileVersion::new(store, &now).same_contents(version) => Ok(()),
         Ok(_) | Err(object_store::Error::NotFound { .. }) => {
-            return Err(StatsError::Changed { path: key });
+            Err(StatsError::Changed { path: key.clone() })
         }
-        Err(source) => return Err(StatsError::store(&key, source)),
+        Err(source) => Err(StatsError::store(key, source)),
     }
-    // The only clock of the crate. It is shown to people and decides nothing.
+}
+
+/// Seconds since the Unix epoch: the only clock of the crate. It is shown to people and decides nothing.
+fn now() -> u64 {
     let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let stats = FileStats {
-        version,
-        pass: options.pass,
-        analyzed_at: age.map_or(0, |age| age.as_secs()),
-        rows,
-        row_groups: u32::try_from(row_groups).unwrap_or(u32::MAX),
-        schema_fingerprint,
-        columns,
-    };
-    Ok((stats, bytes_read))
+    age.map_or(0, |age| age.as_secs())
 }
 
 #[cfg(test)]

@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::Store;
 use crate::bounds::Bound;
-use crate::ndv::DistinctSketch;
-use crate::value::Family;
+use crate::parts::{PartInfo, PartKind};
+use crate::value::{Family, Value};
 
 /// Which version of which file statistics belong to.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
-pub struct FileVersion {
+pub(crate) struct FileVersion {
     /// The file as [`Store::file_key`] names it.
-    pub key: String,
+    pub(crate) key: String,
     /// Bytes as stored.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Last modification: seconds and nanoseconds since the Unix epoch.
-    pub modified: (i64, u32),
+    pub(crate) modified: (i64, u32),
     /// The store's entity tag, where it has one.
-    pub e_tag: Option<String>,
+    pub(crate) e_tag: Option<String>,
 }
 
 impl FileVersion {
     /// The version that a listing shows.
-    pub fn new(store: &Store, meta: &ObjectMeta) -> Self {
+    pub(crate) fn new(store: &Store, meta: &ObjectMeta) -> Self {
         Self {
             key: store.file_key(&meta.location),
             size: meta.size,
@@ -39,7 +39,7 @@ impl FileVersion {
     ///
     /// Entity tags decide where both have one, since stores round modification times differently in listings and in
     /// answers; else the modification time does.
-    pub fn same_contents(&self, other: &Self) -> bool {
+    pub(crate) fn same_contents(&self, other: &Self) -> bool {
         let unchanged = match (&self.e_tag, &other.e_tag) {
             (Some(a), Some(b)) => a == b,
             _ => self.modified == other.modified,
@@ -51,6 +51,8 @@ impl FileVersion {
 /// How much of a file was read.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Pass {
+    /// Nothing: it was seen in a listing, and its rows are guessed from its size.
+    Listing,
     /// Its footer alone: rows, nulls, min, max, widths.
     Footer,
     /// All of its data: number of distinct values too.
@@ -59,7 +61,7 @@ pub enum Pass {
 
 /// Statistics of one file. Made by [`Catalog::analyze`](crate::Catalog::analyze).
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
-pub struct FileStats {
+pub(crate) struct FileStats {
     /// The file these are about.
     pub(crate) version: FileVersion,
     /// What was read.
@@ -70,34 +72,29 @@ pub struct FileStats {
     pub(crate) row_groups: u32,
     /// Hash of the column names and Arrow types.
     pub(crate) schema_fingerprint: u64,
+    /// Some column chunk has a page index.
+    pub(crate) page_index: bool,
     /// Top-level columns in schema order.
     pub(crate) columns: Vec<FileColumn>,
+    /// What lies beside this in the entry.
+    pub(crate) parts: Vec<PartInfo>,
+    /// What the size budget had no room for.
+    pub(crate) dropped: Vec<Dropped>,
+}
+
+/// A part that was made and not kept.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub(crate) struct Dropped {
+    pub(crate) kind: PartKind,
+    pub(crate) column: u32,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
 }
 
 impl FileStats {
-    /// The version of the file that was read.
-    pub fn version(&self) -> &FileVersion {
-        &self.version
-    }
-
     /// The file had its scan pass.
-    pub fn is_scanned(&self) -> bool {
+    pub(crate) fn is_scanned(&self) -> bool {
         self.pass == Pass::Scan
-    }
-
-    /// Number of rows.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Number of row groups.
-    pub fn row_groups(&self) -> u32 {
-        self.row_groups
-    }
-
-    /// A hash of the column names and Arrow types: files of one fingerprint have one schema.
-    pub fn schema_fingerprint(&self) -> u64 {
-        self.schema_fingerprint
     }
 }
 
@@ -112,6 +109,41 @@ pub(crate) struct FileColumn {
     /// Bytes of all values that are not null, uncompressed and without encoding; an estimate where a footer
     /// tells no better.
     pub(crate) value_bytes: Option<u64>,
-    /// From the scan pass; never for nested columns.
-    pub(crate) distinct: Option<DistinctSketch>,
+    /// Number of distinct values, from the scan pass; never for nested columns.
+    pub(crate) ndv: Option<f64>,
+    /// `ndv` was counted, not estimated.
+    pub(crate) ndv_exact: bool,
+    /// Its degrees were counted.
+    pub(crate) is_key: bool,
+    /// How its values run through the file; `None` where its row groups do not tell.
+    pub(crate) order: Option<Order>,
+    /// Ranges of its row groups: empty for strings, for single row groups, and where a range is missing.
+    pub(crate) ranges: Vec<RowRange>,
+}
+
+impl FileColumn {
+    /// The scan pass has to find what the footer does not tell.
+    pub(crate) fn lacks_bounds(&self) -> bool {
+        self.min.value.is_none() || self.max.value.is_none()
+    }
+}
+
+/// The range of a column in some rows of a file.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub(crate) struct RowRange {
+    pub(crate) min: Value,
+    pub(crate) max: Value,
+    /// Rows that are not null.
+    pub(crate) rows: u64,
+}
+
+/// How the values of a column run through its file.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// No row group holds a value less than one of the row group before.
+    Ascending,
+    /// No row group holds a value greater than one of the row group before.
+    Descending,
+    /// Ranges of row groups overlap.
+    Mixed,
 }

@@ -1,10 +1,11 @@
 //! The footer pass: what a Parquet file says of itself, without reading its data.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
+use object_store::ObjectMeta;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
@@ -17,8 +18,8 @@ use tokio::task::spawn_blocking;
 use twox_hash::XxHash64;
 
 use crate::bounds::{Bound, BoundFold, End};
-use crate::file_stats::FileColumn;
-use crate::value::{Family, values_of};
+use crate::file_stats::{FileColumn, Order, RowRange};
+use crate::value::{Family, Value, values_of};
 use crate::{StatsError, Store};
 
 /// Bytes read from the end of a file at first. Footers of most files fit, and for those one read is enough.
@@ -33,6 +34,8 @@ pub(crate) struct Footer {
     /// For each column the index of its first leaf in the Parquet schema.
     pub(crate) leaves: Vec<usize>,
     pub(crate) bytes_read: u64,
+    /// Some column chunk has a page index.
+    pub(crate) page_index: bool,
 }
 
 impl Footer {
@@ -52,10 +55,7 @@ pub(crate) async fn read_footer(
         let message = format!("{} bytes are too few for a footer", meta.size);
         return Err(StatsError::corrupt(key, &message));
     }
-    let read = async |path: &Path, range| {
-        let bytes = store.inner().get_range(path, range).await;
-        bytes.map_err(|source| StatsError::store(key, source))
-    };
+    let read = async |path: &Path, range| store.read_range(path, range, key).await;
     let tail = read(&meta.location, meta.size - tail_length..meta.size).await?;
     let mut bytes_read = tail.len() as u64;
     let (before, end) = tail
@@ -121,8 +121,16 @@ fn understand(metadata: ParquetMetaData, bytes_read: u64) -> Result<Footer, Parq
         fingerprint += &format!("{}\0{}\0", field.name(), field.data_type());
         columns.push(column(field, leaf, schema, metadata.row_groups()));
     }
+    let chunks = metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    let page_index = chunks
+        .into_iter()
+        .any(|chunk| chunk.column_index_offset().is_some());
     Ok(Footer {
         rows,
+        page_index,
         schema_fingerprint: XxHash64::oneshot(0, fingerprint.as_bytes()),
         columns,
         leaves,
@@ -144,7 +152,11 @@ fn column(
         min: Bound::default(),
         max: Bound::default(),
         value_bytes: None,
-        distinct: None,
+        ndv: None,
+        ndv_exact: false,
+        is_key: false,
+        order: None,
+        ranges: Vec::new(),
     };
     // A struct without fields has no leaf, and nothing to say.
     if leaf == usize::MAX {
@@ -164,8 +176,34 @@ fn column(
         .zip(&group_nulls)
         .map(|(group, nulls)| *nulls != Some(group.num_rows() as u64))
         .collect();
-    column.min = fold_bounds(End::Min, field, leaf, schema, groups, &occupied);
-    column.max = fold_bounds(End::Max, field, leaf, schema, groups, &occupied);
+    let mins = group_bounds(End::Min, field, leaf, schema, groups, &occupied);
+    let maxes = group_bounds(End::Max, field, leaf, schema, groups, &occupied);
+    column.min = fold_bounds(End::Min, &mins);
+    column.max = fold_bounds(End::Max, &maxes);
+    let rows = groups
+        .iter()
+        .zip(&group_nulls)
+        .zip(&occupied)
+        .filter(|(_, occupied)| **occupied);
+    let rows = rows
+        .map(|((group, nulls), _)| (group.num_rows() as u64).saturating_sub(nulls.unwrap_or(0)));
+    let ranges: Option<Vec<RowRange>> = mins
+        .into_iter()
+        .zip(maxes)
+        .zip(rows)
+        .map(|((min, max), rows)| {
+            Some(RowRange {
+                min: min.value?,
+                max: max.value?,
+                rows,
+            })
+        })
+        .collect();
+    let ranges = ranges.unwrap_or_default();
+    column.order = order_of(&ranges);
+    if ranges.len() > 1 && ranges[0].min.to_f64().is_some() {
+        column.ranges = thinned(ranges);
+    }
     column.value_bytes = groups
         .iter()
         .zip(&group_nulls)
@@ -201,14 +239,66 @@ fn null_count(
     (nulls <= group.num_rows() as u64).then_some(nulls)
 }
 
-fn fold_bounds(
+/// The most ranges kept of a column; neighbours are taken together beyond.
+const MOST_RANGES: usize = 64;
+
+fn thinned(mut ranges: Vec<RowRange>) -> Vec<RowRange> {
+    while ranges.len() > MOST_RANGES {
+        ranges = ranges.chunks(2).map(union).collect();
+    }
+    ranges
+}
+
+fn union(ranges: &[RowRange]) -> RowRange {
+    let mut whole = ranges[0].clone();
+    for range in &ranges[1..] {
+        if range.min.compare(&whole.min).is_some_and(Ordering::is_lt) {
+            whole.min = range.min.clone();
+        }
+        if range.max.compare(&whole.max).is_some_and(Ordering::is_gt) {
+            whole.max = range.max.clone();
+        }
+        whole.rows += range.rows;
+    }
+    whole
+}
+
+/// How the ranges of successive row groups lie to each other.
+fn order_of(ranges: &[RowRange]) -> Option<Order> {
+    let follows = |low: fn(&RowRange) -> &Value, high: fn(&RowRange) -> &Value, order: Ordering| {
+        ranges
+            .windows(2)
+            .map(|pair| Some(high(&pair[0]).compare(low(&pair[1]))? != order))
+            .collect::<Option<Vec<_>>>()
+    };
+    if ranges.len() < 2 {
+        return None;
+    }
+    let up = follows(|range| &range.min, |range| &range.max, Ordering::Greater)?;
+    let down = follows(|range| &range.max, |range| &range.min, Ordering::Less)?;
+    Some(match (up.contains(&false), down.contains(&false)) {
+        (false, _) => Order::Ascending,
+        (_, false) => Order::Descending,
+        _ => Order::Mixed,
+    })
+}
+
+fn fold_bounds(end: End, bounds: &[Bound]) -> Bound {
+    let mut fold = BoundFold::new(end);
+    bounds.iter().for_each(|bound| fold.add(bound));
+    fold.finish()
+}
+
+/// The bounds of each row group that has values.
+fn group_bounds(
     end: End,
     field: &Field,
     leaf: usize,
     schema: &SchemaDescriptor,
     groups: &[RowGroupMetaData],
     occupied: &[bool],
-) -> Bound {
+) -> Vec<Bound> {
+    let unknown = || vec![Bound::default(); occupied.iter().filter(|occupied| **occupied).count()];
     let values = StatisticsConverter::from_column_index(leaf, field, schema).and_then(
         |converter| match end {
             End::Min => converter.row_group_mins(groups),
@@ -216,10 +306,10 @@ fn fold_bounds(
         },
     );
     let Ok(values) = values else {
-        return Bound::default();
+        return unknown();
     };
     let family = Family::of(field.data_type());
-    let mut fold = BoundFold::new(end);
+    let mut bounds = Vec::new();
     for (index, value) in values_of(&values).into_iter().enumerate() {
         if !occupied[index] {
             continue;
@@ -234,12 +324,12 @@ fn fold_bounds(
                 End::Min => statistics.min_is_exact(),
                 End::Max => statistics.max_is_exact(),
             });
-        fold.add(&Bound {
+        bounds.push(Bound {
             exact: exact && ordered && value.is_some(),
             value: value.filter(|_| ordered),
         });
     }
-    fold.finish()
+    bounds
 }
 
 /// Old writers ordered all values as signed ones, which is wrong for the rest.

@@ -21,12 +21,12 @@ pub(crate) fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-fn hash_i64(value: i64) -> u64 {
+pub(crate) fn hash_i64(value: i64) -> u64 {
     mix(value as u64)
 }
 
 /// Like [`hash_i64`] where the value fits, so that widths do not matter.
-fn hash_i128(value: i128) -> u64 {
+pub(crate) fn hash_i128(value: i128) -> u64 {
     match i64::try_from(value) {
         Ok(value) => hash_i64(value),
         Err(_) => mix(mix((value >> 64) as u64) ^ value as u64),
@@ -40,7 +40,7 @@ fn hash_i256(value: i256) -> u64 {
     }
 }
 
-fn hash_f64(value: f64) -> u64 {
+pub(crate) fn hash_f64(value: f64) -> u64 {
     // Adding zero turns -0.0 into 0.0.
     let value = if value.is_nan() {
         f64::NAN
@@ -50,23 +50,33 @@ fn hash_f64(value: f64) -> u64 {
     mix(value.to_bits())
 }
 
-fn hash_bytes(value: &[u8]) -> u64 {
+pub(crate) fn hash_bytes(value: &[u8]) -> u64 {
     XxHash64::oneshot(0, value)
 }
 
-/// Appends the hashes of an array's values to `out`, nulls left out, in row order.
+/// The hash of a null: never to be counted, only to keep rows aligned.
+const NULL: u64 = 0;
+
+/// Inverts [`mix`].
+pub(crate) fn unmix(hash: u64) -> u64 {
+    let value = hash ^ (hash >> 31) ^ (hash >> 62);
+    let value = value.wrapping_mul(0x3196_42b2_d24d_8ec3);
+    let value = value ^ (value >> 27) ^ (value >> 54);
+    let value = value.wrapping_mul(0x96de_1b17_3f11_9089);
+    let value = value ^ (value >> 30) ^ (value >> 60);
+    value.wrapping_sub(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Appends one hash a row; what stands where a value is null means nothing.
 ///
-/// Where a value repeats its predecessor, or a dictionary entry, it may be left out: the result serves to count distinct
-/// values. Returns false, and appends nothing, for types without hashes (nested, run-end encoded).
-pub(crate) fn hash_distinct(array: &dyn Array, out: &mut Vec<u64>) -> bool {
+/// Returns false, and appends nothing, for types without hashes (nested, run-end encoded).
+pub(crate) fn hash_rows(array: &dyn Array, out: &mut Vec<u64>) -> bool {
     match array.data_type() {
-        DataType::Null => {}
+        DataType::Null => out.resize(out.len() + array.len(), NULL),
         DataType::Boolean => {
-            let array = array.as_boolean();
-            let has_true = array.has_true();
-            let has_false = array.has_false();
-            out.extend(has_true.then(|| hash_i64(1)));
-            out.extend(has_false.then(|| hash_i64(0)));
+            let values = array.as_boolean().values();
+            let hashes = [hash_i64(0), hash_i64(1)];
+            out.extend(values.iter().map(|value| hashes[usize::from(value)]));
         }
         DataType::Int8 => primitive::<Int8Type>(array, out, |v| hash_i64(v.into())),
         DataType::Int16 => primitive::<Int16Type>(array, out, |v| hash_i64(v.into())),
@@ -126,7 +136,7 @@ pub(crate) fn hash_distinct(array: &dyn Array, out: &mut Vec<u64>) -> bool {
         DataType::BinaryView => views(array.as_byte_view::<BinaryViewType>(), out),
         DataType::FixedSizeBinary(_) => {
             let array = array.as_fixed_size_binary();
-            distinct_slices(array.iter().flatten(), out);
+            slices(array.iter(), out);
         }
         DataType::Dictionary(..) => return dictionary(array, out),
         _ => return false,
@@ -140,41 +150,43 @@ fn primitive<T: ArrowPrimitiveType>(
     hash: impl Fn(T::Native) -> u64,
 ) {
     let array: &PrimitiveArray<T> = array.as_primitive();
-    let values = array.values();
-    match array.nulls().filter(|nulls| nulls.null_count() > 0) {
-        None => out.extend(values.iter().map(|&value| hash(value))),
-        Some(nulls) => out.extend(nulls.valid_indices().map(|index| hash(values[index]))),
-    }
+    out.extend(array.values().iter().map(|&value| hash(value)));
 }
 
 fn bytes<T: ByteArrayType>(array: &GenericByteArray<T>, out: &mut Vec<u64>) {
-    distinct_slices(array.iter().flatten().map(AsRef::as_ref), out);
+    slices(array.iter().map(|value| value.map(AsRef::as_ref)), out);
 }
 
 fn views<T: ByteViewType>(array: &GenericByteViewArray<T>, out: &mut Vec<u64>) {
-    distinct_slices(array.iter().flatten().map(AsRef::as_ref), out);
+    slices(array.iter().map(|value| value.map(AsRef::as_ref)), out);
 }
 
-fn distinct_slices<'a>(values: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u64>) {
-    let mut last = None;
-    for value in values {
-        if last != Some(value) {
-            last = Some(value);
-            out.push(hash_bytes(value));
+fn slices<'a>(values: impl Iterator<Item = Option<&'a [u8]>>, out: &mut Vec<u64>) {
+    // Sorted and clustered columns repeat themselves.
+    let mut last: (&[u8], u64) = (&[], hash_bytes(&[]));
+    out.extend(values.map(|value| match value {
+        None => NULL,
+        Some(value) => {
+            if value != last.0 {
+                last = (value, hash_bytes(value));
+            }
+            last.1
         }
-    }
+    }));
 }
 
-/// Hashes each entry of a dictionary that some row uses.
+/// Hashes each entry of a dictionary once.
 fn dictionary(array: &dyn Array, out: &mut Vec<u64>) -> bool {
+    let mut entries = Vec::new();
     downcast_dictionary_array!(
         array => {
-            let used = array.occupancy();
-            let entries = arrow::compute::filter(array.values(), &arrow::array::BooleanArray::new(used, None));
-            match entries {
-                Ok(entries) => hash_distinct(&entries, out),
-                Err(_) => false,
+            if !hash_rows(array.values(), &mut entries) {
+                return false;
             }
+            // Keys of nulls may lie anywhere.
+            let hash = |key: Option<usize>| key.and_then(|key| entries.get(key).copied()).unwrap_or(NULL);
+            out.extend((0..array.len()).map(|row| hash(array.key(row))));
+            true
         }
         _ => false
     )
@@ -223,8 +235,14 @@ mod tests {
 
     fn distinct(array: &ArrayRef) -> BTreeSet<u64> {
         let mut hashes = Vec::new();
-        assert!(hash_distinct(array, &mut hashes), "{}", array.data_type());
-        hashes.into_iter().collect()
+        assert!(hash_rows(array, &mut hashes), "{}", array.data_type());
+        assert_eq!(hashes.len(), array.len());
+        let nulls = array.logical_nulls();
+        let valid = |row: &usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
+        (0..array.len())
+            .filter(valid)
+            .map(|row| hashes[row])
+            .collect()
     }
 
     /// The array has this many distinct values, and the same hashes in the other layouts.
@@ -321,5 +339,8 @@ mod tests {
         assert_eq!(hash_i64(1), 0x910a_2dec_8902_5cc1);
         assert_eq!(hash_bytes(b""), 0xef46_db37_51d8_e999);
         assert_eq!(hash_f64(-0.0), mix(0));
+        for value in [0, 1, 77, u64::MAX, 1 << 63, 0x0123_4567_89ab_cdef] {
+            assert_eq!(unmix(mix(value)), value);
+        }
     }
 }

@@ -5,13 +5,18 @@
 //! | `store` | object stores by URL, listing of data files |
 //! | `catalog` | [`Catalog`]: which files are known, reading those that are not |
 //! | `snapshot` | [`Snapshot`]: what the catalog knows at one moment, for planners |
-//! | `table_stats` | [`TableStats`], [`ColumnStats`], and [`merge`] |
-//! | `file_stats` | [`FileStats`]: one data file, the unit of collecting and caching |
-//! | `footer` | footer pass: rows, nulls, min, max, widths, without reading data |
+//! | `table_stats` | [`TableStats`], [`ColumnStats`], and merging them from files |
+//! | `details` | [`TableDetails`]: distributions, samples and degrees, read when an estimate asks for them |
+//! | `histogram`, `mcv`, `degrees` | [`Histogram`], [`Mcv`], [`Degrees`], and merging them |
+//! | `file_stats` | one data file, the unit of collecting and caching |
+//! | `footer` | footer pass: rows, nulls, min, max, widths, order, without reading data |
+//! | `keys` | which columns are keys of joins |
 //! | `scan`, `decode` | scan pass: one read of the data, a column chunk at a time |
-//! | `hash`, `ndv` | hashes of values, HyperLogLog |
-//! | `value`, `bounds` | min and max |
-//! | `cache` | entries on disk |
+//! | `sketch`, `ndv`, `frequent`, `kll` | what is counted of a column while it goes by |
+//! | `sampling`, `collect` | which rows are kept, and in what form |
+//! | `parts`, `cache` | entries on disk: a head, and parts that are read on demand |
+//! | `budget` | how large entries may be, and what gives way |
+//! | `hash`, `value`, `bounds` | hashes of values, min and max |
 //!
 //! Nothing here knows a query plan.
 //!
@@ -51,24 +56,41 @@
 //! ```
 
 mod bounds;
+mod budget;
 mod cache;
 mod catalog;
+mod collect;
 mod decode;
+mod degrees;
+mod details;
 mod error;
 mod file_stats;
 mod footer;
+mod frequent;
 mod hash;
+mod histogram;
+mod keys;
+mod kll;
+mod mcv;
 mod ndv;
+mod parts;
+mod sampling;
 mod scan;
+mod sketch;
 mod snapshot;
 mod store;
 mod table_stats;
 mod value;
 
-pub use catalog::{AnalyzeOptions, AnalyzeSummary, Catalog, Progress};
+pub use budget::Budget;
+pub use catalog::{AnalyzeOptions, AnalyzeSummary, Catalog, Progress, TableFiles};
+pub use degrees::{DegreeBin, DegreeVector, Degrees};
+pub use details::{CODING, Distribution, KeyRows, RowSample, TableDetails};
 pub use error::StatsError;
-pub use file_stats::{FileStats, FileVersion, Pass};
+pub use file_stats::{Order, Pass};
+pub use histogram::{Bucket, Histogram, Rank};
+pub use mcv::{CommonValue, Mcv};
 pub use snapshot::{Snapshot, TableInfo};
 pub use store::{Store, list_parquet};
-pub use table_stats::{ColumnStats, TableStats, merge};
+pub use table_stats::{ColumnStats, TableStats};
 pub use value::{Family, Value};

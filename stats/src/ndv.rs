@@ -16,7 +16,6 @@ const LG_K: u8 = 13;
 /// A sketch that is being filled with hashes.
 pub(crate) struct DistinctBuilder {
     sketch: HllSketch,
-    last: Option<u64>,
 }
 
 impl DistinctBuilder {
@@ -24,19 +23,12 @@ impl DistinctBuilder {
         Self {
             // Eight bits a register update fastest; the sketch is packed when it is stored.
             sketch: HllSketch::new(LG_K, HllType::Hll8).expect("LG_K lies within 4 and 21"),
-            last: None,
         }
     }
 
-    /// Adds values by their hashes.
-    pub(crate) fn add(&mut self, hashes: &[u64]) {
-        for &hash in hashes {
-            // Sorted and clustered columns repeat themselves.
-            if self.last != Some(hash) {
-                self.last = Some(hash);
-                self.sketch.update(hash);
-            }
-        }
+    /// Adds a value by its hash.
+    pub(crate) fn add(&mut self, hash: u64) {
+        self.sketch.update(hash);
     }
 }
 
@@ -86,8 +78,7 @@ mod tests {
 
     fn sketch(range: std::ops::Range<u64>) -> DistinctSketch {
         let mut builder = DistinctBuilder::new();
-        let hashes: Vec<_> = range.map(mix).collect();
-        builder.add(&hashes);
+        range.map(mix).for_each(|hash| builder.add(hash));
         let mut union = DistinctUnion::default();
         union.add_builder(&builder);
         union.to_stored()

@@ -1,140 +1,482 @@
 //! The scan pass: one read of a file's data, column by column.
 //!
-//! The work is cut into units: columns of one row group whose chunks together take up to 8 MiB as stored, or one
-//! larger chunk. A unit's bytes are fetched asynchronously, then decoded and hashed on a blocking thread, one column after
-//! the other, so that a column's sketch stays in the cache of its core. Sketches of units are merged into those of the file.
+//! The work is cut into units: neighbouring chunks of a column, or of small columns, that together take up to 8 MiB as stored,
+//! or one larger chunk. A unit's bytes are fetched asynchronously, then decoded and counted on a blocking thread. Units are
+//! added up in their order, so that the result depends on the file alone.
+//!
+//! Files of many rows are sampled. Which rows a key sample holds follows from the hashes of its key column, so key columns are
+//! counted first; in the second round, when all other columns are read, only the rows of the samples are taken from them. Their
+//! bytes are kept in between where they are few.
 //!
 //! Memory: `concurrency` units at once, each with its stored bytes (8 MiB, or one larger column chunk), one batch of decoded values
-//! (about 4 MiB), the page and the dictionary that it comes from, and 8 KiB a column for sketches.
+//! (about 4 MiB), the page and the dictionary that it comes from, and under 1 MiB of sketches; for key columns the count of each
+//! key (at most 68 MiB for each of `concurrency` columns) and up to 64 MiB of bytes kept; and the rows of the samples, at most
+//! 128 MiB before they are packed, and half as much again while they are.
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::DataType;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use crate::decode::{ColumnScan, Readers, decode_column};
+use crate::collect::{Collected, KeyColumn, collect};
+use crate::decode::{Readers, decode_column, dictionary_value_bytes};
+use crate::degrees::{DegreeCounter, Degrees};
 use crate::file_stats::FileColumn;
 use crate::footer::Footer;
-use crate::ndv::DistinctUnion;
+use crate::parts::Part;
+use crate::sampling::{Priorities, key_threshold, share_to_bound};
+use crate::sketch::{ColumnSketch, ColumnTotal, EntryCounts, plain};
 use crate::value::Family;
 use crate::{Progress, StatsError, Store};
 
 /// Stored bytes of a unit; enough to make a request to a remote store worth its latency.
 const UNIT_BYTES: u64 = 8 << 20;
 
-/// Columns of one row group that are fetched together.
-struct Unit {
+/// Stored bytes of key columns that are kept between the two rounds.
+const KEPT_BYTES: u64 = 64 << 20;
+
+/// Values of a column that its histogram is made from; of larger files a random part of so many rows.
+const ORDERED_ROWS: f64 = 262_144.0;
+
+/// Rows of a file up to which it is looked at as a whole.
+pub(crate) const WHOLE_ROWS: u64 = 262_144;
+
+/// Rows of the uniform sample.
+pub(crate) const SAMPLE_ROWS: u64 = 20_000;
+
+/// Bytes of the rows that are taken from a file, not yet packed.
+const TAKEN_BYTES: f64 = 128e6;
+
+/// Columns of wider values on average are left out of samples.
+const WIDEST_TAKEN: f64 = 2048.0;
+
+/// Share of a file's rows in a key sample, and the fewest and most rows.
+const KEY_SHARE: f64 = 0.03;
+const KEY_ROWS: (f64, f64) = (20_000.0, 200_000.0);
+
+/// Keys of fewer distinct values have no sample of their own: their degrees tell all, and few keys make a poor sample.
+const KEY_DOMAIN: f64 = 4096.0;
+
+/// What a scan needs to know.
+pub(crate) struct ScanInput<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) path: &'a Path,
+    pub(crate) key: &'a str,
+    /// Columns that joins may use.
+    pub(crate) keys: Vec<usize>,
+    pub(crate) concurrency: usize,
+    pub(crate) permits: &'a Semaphore,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+/// What a scan found.
+pub(crate) struct Scanned {
+    pub(crate) columns: Vec<FileColumn>,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) bytes_read: u64,
+}
+
+/// One column chunk.
+#[derive(Clone)]
+struct Chunk {
+    column: usize,
+    leaf: usize,
     row_group: usize,
-    /// The file's column, its leaf, and where its chunk lies.
-    chunks: Vec<(usize, usize, Range<u64>)>,
+    range: Range<u64>,
+    /// The number of its first row in the file.
+    first_row: u64,
 }
 
-/// A column of the file while its units come in, in any order.
-#[derive(Default)]
-struct ColumnTotal {
-    nulls: u64,
-    value_bytes: Option<u64>,
-    distinct: DistinctUnion,
+/// What is to be done with a column.
+#[derive(Clone, Default)]
+struct Task {
+    sketch: bool,
+    extremes: bool,
+    degrees: Option<Arc<Mutex<DegreeCounter>>>,
+    candidates: Option<Arc<Mutex<Candidates>>>,
+    take: Take,
 }
 
-/// Reads all flat columns of a file and completes the columns of its footer pass. Returns them with the bytes read.
-pub(crate) async fn scan(
-    store: &Store,
-    path: &Path,
-    key: &str,
-    footer: Footer,
-    concurrency: usize,
-    permits: &Semaphore,
-    progress: &dyn Progress,
-) -> Result<(Vec<FileColumn>, u64), StatsError> {
-    let metadata = Arc::clone(footer.metadata());
-    let flat = |column: &FileColumn| column.family != Family::Nested;
-    let units = plan_units(&metadata, &footer.columns, &footer.leaves)
-        .map_err(|source| StatsError::parquet(key, source))?;
-    let readers = Readers::new(&footer.arrow);
-    let scan_unit = async |unit: Unit| {
-        // The semaphore is never closed.
-        let _permit = permits.acquire().await;
-        let ranges: Vec<_> = unit.chunks.iter().map(|chunk| chunk.2.clone()).collect();
-        let fetched = store.inner().get_ranges(path, &ranges).await;
-        let fetched = fetched.map_err(|source| StatsError::store(key, source))?;
-        let bytes = fetched.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
-        progress.bytes(bytes);
-        let readers = readers.clone();
-        let scanned = spawn_blocking(move || decode_unit(&unit, fetched, &readers)).await;
-        let scanned = scanned.map_err(|source| StatsError::worker(key, &source))?;
-        let scanned = scanned.map_err(|source| StatsError::parquet(key, source))?;
-        Ok::<_, StatsError>((scanned, bytes))
-    };
-    let mut totals: Vec<ColumnTotal> = Vec::new();
-    totals.resize_with(footer.columns.len(), Default::default);
-    let mut bytes_read = 0;
-    let mut results = stream::iter(units)
-        .map(scan_unit)
-        .buffer_unordered(concurrency.max(1));
-    while let Some((scanned, bytes)) = results.try_next().await? {
-        bytes_read += bytes;
-        for (index, scan) in scanned {
-            let total = &mut totals[index];
-            total.nulls += scan.nulls;
-            if let Some(bytes) = scan.value_bytes {
-                *total.value_bytes.get_or_insert(0) += bytes;
+#[derive(Clone, Default)]
+enum Take {
+    #[default]
+    Nothing,
+    All,
+    /// Numbers of rows in the file, ascending.
+    Rows(Arc<Vec<u64>>),
+}
+
+/// Rows that may be in a key sample.
+struct Candidates {
+    /// No row with a larger hash can be.
+    below: u64,
+    most: usize,
+    /// `(hash, row)`, in any order.
+    rows: Vec<(u64, u64)>,
+}
+
+impl Candidates {
+    fn add(&mut self, hashes: &[u64], first_row: u64, array: &ArrayRef) {
+        let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+        let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        for (row, &hash) in hashes.iter().enumerate() {
+            if hash < self.below && valid(row) {
+                self.rows.push((hash, first_row + row as u64));
             }
-            total.distinct.add_builder(&scan.distinct);
+        }
+        // Of these, no threshold that is found in the end keeps more than four times `most`, so what is cut off here would
+        // be cut off then: the order of the parts does not matter.
+        if self.rows.len() > 16 * self.most {
+            let at = 5 * self.most;
+            let (_, &mut (bound, _), _) = self.rows.select_nth_unstable(at);
+            self.below = bound;
+            self.rows.retain(|row| row.0 < bound);
         }
     }
-    let mut columns = footer.columns;
-    for (column, total) in columns.iter_mut().zip(totals) {
-        if flat(column) {
-            column.null_count = Some(total.nulls);
-            column.value_bytes = total.value_bytes.or(column.value_bytes);
-            column.distinct = Some(total.distinct.to_stored());
-        }
-    }
-    Ok((columns, bytes_read))
 }
 
-fn plan_units(
+/// What a unit found in one of its columns.
+struct Found {
+    column: usize,
+    sketch: Option<ColumnSketch>,
+    taken: Vec<ArrayRef>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A panic while it was held ends the scan anyway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads all flat columns of a file.
+pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanned, StatsError> {
+    let corrupt = |source| StatsError::parquet(input.key, source);
+    let chunks = chunks(footer.metadata(), &footer.columns, &footer.leaves).map_err(corrupt)?;
+    let rows = footer.rows;
+    let name = input.path.filename().unwrap_or_default();
+    let shape = Shape::of(&footer);
+    let mut scan = Scan {
+        input,
+        readers: Readers::new(&footer.arrow),
+        priorities: Priorities::of_file(name, rows, footer.schema_fingerprint),
+        ordered_below: share_to_bound(ORDERED_ROWS / rows.max(1) as f64),
+        kept: Mutex::default(),
+        keep: false,
+        bytes_read: 0,
+        totals: Vec::new(),
+        taken: vec![Vec::new(); footer.columns.len()],
+    };
+    scan.totals
+        .resize_with(footer.columns.len(), Default::default);
+    let whole = rows <= WHOLE_ROWS && shape.taken_width * rows as f64 <= TAKEN_BYTES;
+    let sketched = |column: usize| Task {
+        sketch: true,
+        extremes: footer.columns[column].lacks_bounds(),
+        ..Task::default()
+    };
+    let mut tasks: Vec<Task> = (0..footer.columns.len()).map(sketched).collect();
+    let mut keys: Vec<KeyColumn> = Vec::new();
+    let (selected, sample_below) = if whole {
+        for (task, taken) in tasks.iter_mut().zip(&shape.taken) {
+            task.take = if *taken { Take::All } else { Take::Nothing };
+        }
+        // Of a complete table, everything about its keys can be seen in its rows.
+        let counted = if rows > SAMPLE_ROWS {
+            &input.keys[..]
+        } else {
+            &[]
+        };
+        for &column in counted {
+            tasks[column].degrees = Some(Arc::default());
+        }
+        let counters: Vec<_> = tasks.iter().map(|task| task.degrees.clone()).collect();
+        scan.run(&chunks, Arc::new(tasks)).await?;
+        for &column in counted {
+            let degrees = scan.degrees(column, counters[column].as_ref());
+            keys.push(KeyColumn {
+                column,
+                degrees,
+                below: u64::MAX,
+                ranges: Vec::new(),
+            });
+        }
+        let below = scan.priorities.threshold(rows, SAMPLE_ROWS);
+        (None, below)
+    } else {
+        let fit = (TAKEN_BYTES / 8.0 / shape.taken_width.max(1.0)) as u64;
+        let below = scan.priorities.threshold(rows, SAMPLE_ROWS.min(fit.max(1)));
+        let mut selected: Vec<u64> = (0..rows)
+            .filter(|row| scan.priorities.of(*row) < below)
+            .collect();
+        let most_rows = (TAKEN_BYTES / shape.taken_width.max(1.0)) / (input.keys.len() + 1) as f64;
+        let target = (rows as f64 * KEY_SHARE)
+            .clamp(KEY_ROWS.0, KEY_ROWS.1)
+            .min(most_rows);
+        scan.keep = chunks
+            .iter()
+            .filter(|chunk| input.keys.contains(&chunk.column))
+            .map(|chunk| chunk.range.end - chunk.range.start)
+            .sum::<u64>()
+            <= KEPT_BYTES;
+        for group in input.keys.chunks(input.concurrency.max(1)) {
+            keys.extend(
+                scan.count_keys(group, &chunks, &tasks, rows, target as usize)
+                    .await?,
+            );
+        }
+        for key in &keys {
+            selected.extend(key.ranges.iter().map(|(_, row)| *row));
+        }
+        selected.sort_unstable();
+        selected.dedup();
+        let selected = Arc::new(selected);
+        for (column, (task, taken)) in tasks.iter_mut().zip(&shape.taken).enumerate() {
+            let known = input.keys.contains(&column);
+            task.sketch &= !known;
+            task.extremes &= !known;
+            task.take = if *taken {
+                Take::Rows(Arc::clone(&selected))
+            } else {
+                Take::Nothing
+            };
+        }
+        scan.run(&chunks, Arc::new(tasks)).await?;
+        (Some(selected), below)
+    };
+    let collected = Collected {
+        rows,
+        arrow: Arc::clone(footer.arrow.schema()),
+        columns: footer.columns,
+        totals: scan.totals,
+        taken: scan.taken,
+        selected,
+        priorities: scan.priorities,
+        sample_below,
+        keys,
+    };
+    let bytes_read = scan.bytes_read;
+    let collected = spawn_blocking(move || collect(collected)).await;
+    let collected = collected.map_err(|source| StatsError::worker(input.key, &source))?;
+    let (columns, parts) = collected.map_err(|source| StatsError::parquet(input.key, source))?;
+    Ok(Scanned {
+        columns,
+        parts,
+        bytes_read,
+    })
+}
+
+/// What is known of the widths of columns before they are read.
+struct Shape {
+    /// Columns that samples hold.
+    taken: Vec<bool>,
+    /// Mean bytes of a row of these.
+    taken_width: f64,
+}
+
+impl Shape {
+    fn of(footer: &Footer) -> Self {
+        let rows = footer.rows.max(1) as f64;
+        let mut taken_width = 0.0;
+        let take = |column: &FileColumn| {
+            let width = column.value_bytes.unwrap_or(0) as f64 / rows;
+            let taken = !matches!(column.family, Family::Nested) && width <= WIDEST_TAKEN;
+            taken_width += if taken { width + 4.0 } else { 0.0 };
+            taken
+        };
+        let taken = footer.columns.iter().map(take).collect();
+        Self { taken, taken_width }
+    }
+}
+
+/// A scan under way.
+struct Scan<'a> {
+    input: &'a ScanInput<'a>,
+    readers: Readers,
+    priorities: Priorities,
+    /// Rows of lower priority go into histograms.
+    ordered_below: u64,
+    /// Bytes of chunks by column and row group.
+    kept: Mutex<HashMap<(usize, usize), Bytes>>,
+    keep: bool,
+    bytes_read: u64,
+    totals: Vec<ColumnTotal>,
+    taken: Vec<Vec<ArrayRef>>,
+}
+
+impl Scan<'_> {
+    /// Counts the keys of some columns and chooses the rows of their samples.
+    async fn count_keys(
+        &mut self,
+        columns: &[usize],
+        chunks: &[Chunk],
+        tasks: &[Task],
+        rows: u64,
+        most: usize,
+    ) -> Result<Vec<KeyColumn>, StatsError> {
+        let below = share_to_bound(most as f64 / rows.max(1) as f64 * 1.3);
+        let mut tasks = tasks.to_vec();
+        for &column in columns {
+            let candidates = Candidates {
+                below,
+                most,
+                rows: Vec::new(),
+            };
+            tasks[column].degrees = Some(Arc::default());
+            tasks[column].candidates = Some(Arc::new(Mutex::new(candidates)));
+        }
+        let own = |chunk: &&Chunk| columns.contains(&chunk.column);
+        let chunks: Vec<_> = chunks.iter().filter(own).cloned().collect();
+        let tasks = Arc::new(tasks);
+        self.run(&chunks, Arc::clone(&tasks)).await?;
+        let mut keys = Vec::new();
+        for &column in columns {
+            let task = &tasks[column];
+            let mut key = KeyColumn {
+                column,
+                degrees: self.degrees(column, task.degrees.as_ref()),
+                below: 0,
+                ranges: Vec::new(),
+            };
+            let total = &self.totals[column];
+            let distinct = total
+                .frequent
+                .distinct()
+                .map_or_else(|| total.distinct.estimate(), |n| n as f64);
+            if let Some(candidates) = task.candidates.as_ref().filter(|_| distinct >= KEY_DOMAIN) {
+                let mut candidates = lock(candidates);
+                let mut hashes: Vec<_> = candidates.rows.iter().map(|row| row.0).collect();
+                key.below = key_threshold(&mut hashes, candidates.below, most);
+                key.ranges = std::mem::take(&mut candidates.rows);
+                key.ranges.retain(|row| row.0 < key.below);
+                key.ranges.sort_unstable_by_key(|row| row.1);
+            }
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+
+    fn degrees(&self, column: usize, counter: Option<&Arc<Mutex<DegreeCounter>>>) -> Degrees {
+        let counter = counter.map(|counter| std::mem::take(&mut *lock(counter)));
+        counter
+            .unwrap_or_default()
+            .finish(&self.totals[column].frequent)
+    }
+
+    /// Reads chunks and adds up what is found, in their order.
+    async fn run(&mut self, chunks: &[Chunk], tasks: Arc<Vec<Task>>) -> Result<(), StatsError> {
+        let input = self.input;
+        let (readers, priorities, ordered_below) =
+            (&self.readers, self.priorities, self.ordered_below);
+        let (kept, keep) = (&self.kept, self.keep);
+        let needed = |chunk: &&Chunk| {
+            let task = &tasks[chunk.column];
+            task.sketch || !matches!(task.take, Take::Nothing)
+        };
+        let units = units(chunks.iter().filter(needed).cloned());
+        let tasks = &tasks;
+        let scan_unit = async |unit: Vec<Chunk>| {
+            // The semaphore is never closed.
+            let _permit = input.permits.acquire().await;
+            let (fetched, bytes) = fetch(input, &unit, kept, keep).await?;
+            let (readers, tasks) = (readers.clone(), Arc::clone(tasks));
+            let work =
+                move || count_unit(&unit, fetched, &readers, &tasks, priorities, ordered_below);
+            let found = spawn_blocking(work).await;
+            let found = found.map_err(|source| StatsError::worker(input.key, &source))?;
+            let found = found.map_err(|source| StatsError::parquet(input.key, source))?;
+            Ok::<_, StatsError>((found, bytes))
+        };
+        let mut results = stream::iter(units)
+            .map(scan_unit)
+            .buffered(input.concurrency.max(1));
+        let (totals, taken) = (&mut self.totals, &mut self.taken);
+        while let Some((found, bytes)) = results.try_next().await? {
+            self.bytes_read += bytes;
+            for found in found {
+                if let Some(sketch) = found.sketch {
+                    totals[found.column].merge(sketch);
+                }
+                taken[found.column].extend(found.taken);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a unit's chunks, and how many of them were read just now.
+async fn fetch(
+    input: &ScanInput<'_>,
+    unit: &[Chunk],
+    kept: &Mutex<HashMap<(usize, usize), Bytes>>,
+    keep: bool,
+) -> Result<(Vec<Bytes>, u64), StatsError> {
+    let known: Vec<Option<Bytes>> = {
+        let mut kept = lock(kept);
+        unit.iter()
+            .map(|chunk| kept.remove(&(chunk.column, chunk.row_group)))
+            .collect()
+    };
+    let missing = unit.iter().zip(&known).filter(|(_, known)| known.is_none());
+    let ranges: Vec<_> = missing.map(|(chunk, _)| chunk.range.clone()).collect();
+    let mut read = Vec::new();
+    if !ranges.is_empty() {
+        read = input
+            .store
+            .read_ranges(input.path, &ranges, input.key)
+            .await?;
+    }
+    let bytes = read.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+    input.progress.bytes(bytes);
+    let mut read = read.into_iter();
+    let mut fetched = Vec::with_capacity(unit.len());
+    for (chunk, known) in unit.iter().zip(known) {
+        let fresh = known.is_none();
+        // One range was read for each chunk that was not known.
+        let bytes = known.or_else(|| read.next()).unwrap_or_default();
+        if fresh && keep {
+            lock(kept).insert((chunk.column, chunk.row_group), bytes.clone());
+        }
+        fetched.push(bytes);
+    }
+    Ok((fetched, bytes))
+}
+
+/// All chunks of flat columns, a column after the other.
+fn chunks(
     metadata: &ParquetMetaData,
     columns: &[FileColumn],
     leaves: &[usize],
-) -> Result<Vec<Unit>, ParquetError> {
-    let mut units = Vec::new();
-    for (row_group, group) in metadata.row_groups().iter().enumerate() {
-        if group.num_rows() == 0 {
+) -> Result<Vec<Chunk>, ParquetError> {
+    let mut chunks = Vec::new();
+    for (column, (stats, &leaf)) in columns.iter().zip(leaves).enumerate() {
+        if stats.family == Family::Nested {
             continue;
         }
-        let mut unit = Unit {
-            row_group,
-            chunks: Vec::new(),
-        };
-        let mut unit_bytes = 0;
-        for (index, (column, &leaf)) in columns.iter().zip(leaves).enumerate() {
-            if column.family == Family::Nested {
-                continue;
+        let mut first_row = 0;
+        for (row_group, group) in metadata.row_groups().iter().enumerate() {
+            if group.num_rows() > 0 {
+                let range = chunk_range(group.column(leaf))?;
+                chunks.push(Chunk {
+                    column,
+                    leaf,
+                    row_group,
+                    range,
+                    first_row,
+                });
             }
-            let range = chunk_range(group.column(leaf))?;
-            let bytes = range.end - range.start;
-            if !unit.chunks.is_empty() && unit_bytes + bytes > UNIT_BYTES {
-                let chunks = std::mem::take(&mut unit.chunks);
-                units.push(Unit { row_group, chunks });
-                unit_bytes = 0;
-            }
-            unit_bytes += bytes;
-            unit.chunks.push((index, leaf, range));
-        }
-        if !unit.chunks.is_empty() {
-            units.push(unit);
+            first_row += group.num_rows() as u64;
         }
     }
-    Ok(units)
+    Ok(chunks)
 }
 
 /// Where a column chunk lies; an error for the impossible places that a damaged footer may name.
@@ -151,16 +493,149 @@ fn chunk_range(chunk: &ColumnChunkMetaData) -> Result<Range<u64>, ParquetError> 
     })
 }
 
-fn decode_unit(
-    unit: &Unit,
+/// Neighbours of up to [`UNIT_BYTES`] together.
+fn units(chunks: impl Iterator<Item = Chunk>) -> Vec<Vec<Chunk>> {
+    let mut units: Vec<Vec<Chunk>> = Vec::new();
+    let mut bytes = 0;
+    for chunk in chunks {
+        let length = chunk.range.end - chunk.range.start;
+        match units.last_mut() {
+            Some(unit) if bytes + length <= UNIT_BYTES => {
+                bytes += length;
+                unit.push(chunk);
+            }
+            _ => {
+                bytes = length;
+                units.push(vec![chunk]);
+            }
+        }
+    }
+    units
+}
+
+fn count_unit(
+    unit: &[Chunk],
     fetched: Vec<Bytes>,
     readers: &Readers,
-) -> Result<Vec<(usize, ColumnScan)>, ParquetError> {
-    let chunks = unit.chunks.iter().zip(fetched);
-    chunks
-        .map(|((index, leaf, range), bytes)| {
-            let scan = decode_column(unit.row_group, *leaf, range.start, bytes, readers)?;
-            Ok((*index, scan))
-        })
-        .collect()
+    tasks: &[Task],
+    priorities: Priorities,
+    ordered_below: u64,
+) -> Result<Vec<Found>, ParquetError> {
+    let mut all: Vec<Found> = Vec::new();
+    for (chunk, bytes) in unit.iter().zip(fetched) {
+        let task = &tasks[chunk.column];
+        if all.last().is_none_or(|found| found.column != chunk.column) {
+            all.push(Found {
+                column: chunk.column,
+                sketch: task.sketch.then(|| ColumnSketch::new(task.extremes)),
+                taken: Vec::new(),
+            });
+        }
+        if let Some(found) = all.last_mut() {
+            let mut counting = Counting {
+                task,
+                found,
+                entries: EntryCounts::default(),
+                priorities,
+                ordered_below,
+                sampled: Vec::new(),
+                dictionary: false,
+            };
+            let visit = |row: u64, array: &ArrayRef| counting.visit(chunk.first_row + row, array);
+            decode_column(
+                chunk.row_group,
+                chunk.leaf,
+                chunk.range.start,
+                bytes,
+                readers,
+                visit,
+            )?;
+            counting.finish(dictionary_value_bytes(
+                readers.chunk(chunk.row_group, chunk.leaf),
+            ));
+        }
+    }
+    Ok(all)
+}
+
+/// A column chunk that is being counted.
+struct Counting<'a> {
+    task: &'a Task,
+    found: &'a mut Found,
+    entries: EntryCounts,
+    priorities: Priorities,
+    ordered_below: u64,
+    /// Rows of a batch that go into the histogram.
+    sampled: Vec<u32>,
+    /// The values come as a dictionary, whose bytes the writer has counted.
+    dictionary: bool,
+}
+
+impl Counting<'_> {
+    fn visit(&mut self, first_row: u64, array: &ArrayRef) -> Result<(), ParquetError> {
+        let task = self.task;
+        if let Some(sketch) = &mut self.found.sketch {
+            let mut count_keys = |runs: &[(u64, u64)]| {
+                if let Some(degrees) = &task.degrees {
+                    lock(degrees).add(runs);
+                }
+            };
+            let candidates = |hashes: &[u64]| {
+                if let Some(candidates) = &task.candidates {
+                    lock(candidates).add(hashes, first_row, array);
+                }
+            };
+            if let DataType::Dictionary(..) = array.data_type() {
+                self.dictionary = true;
+                self.entries.add(array, sketch, &mut count_keys);
+                if task.candidates.is_some() {
+                    candidates(&self.entries.hashes_of(array));
+                }
+            } else {
+                sketch.add(array);
+                count_keys(&sketch.runs);
+                candidates(sketch.hashes());
+            }
+            self.sampled.clear();
+            let rows = 0..array.len() as u32;
+            match self.ordered_below {
+                u64::MAX => self.sampled.extend(rows),
+                below => self.sampled.extend(
+                    rows.filter(|row| self.priorities.of(first_row + u64::from(*row)) < below),
+                ),
+            }
+            sketch.order(array, &self.sampled)?;
+        }
+        match &task.take {
+            Take::Nothing => {}
+            Take::All => self.found.taken.push(plain(array)?),
+            Take::Rows(selected) => {
+                let start = selected.partition_point(|row| *row < first_row);
+                let end = selected.partition_point(|row| *row < first_row + array.len() as u64);
+                let within = selected[start..end]
+                    .iter()
+                    .map(|row| (row - first_row) as u32);
+                if start < end {
+                    let some = take(array, &UInt32Array::from_iter_values(within), None)?;
+                    self.found.taken.push(plain(&some)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, dictionary_bytes: Option<u64>) {
+        let task = self.task;
+        if let Some(sketch) = &mut self.found.sketch {
+            let mut count_keys = |runs: &[(u64, u64)]| {
+                if let Some(degrees) = &task.degrees {
+                    lock(degrees).add(runs);
+                }
+            };
+            self.entries.flush(sketch, &mut count_keys);
+            if let Some(bytes) = dictionary_bytes.filter(|_| self.dictionary) {
+                *sketch.value_bytes.get_or_insert(0) += bytes;
+            }
+        }
+    }
 }

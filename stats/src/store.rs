@@ -1,7 +1,10 @@
 //! Object stores and the files in them.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -44,6 +47,44 @@ impl Store {
         &self.inner
     }
 
+    /// Reads a range of a file that the catalog knows as `key`.
+    pub(crate) async fn read_range(
+        &self,
+        path: &Path,
+        range: Range<u64>,
+        key: &str,
+    ) -> Result<Bytes, StatsError> {
+        let ranges = std::slice::from_ref(&range);
+        let read = self.read_ranges(path, ranges, key).await?;
+        read.into_iter()
+            .next()
+            .ok_or_else(|| StatsError::corrupt(key, TOO_FEW))
+    }
+
+    /// Reads ranges of a file that the catalog knows as `key`. What fails and may pass is tried again.
+    pub(crate) async fn read_ranges(
+        &self,
+        path: &Path,
+        ranges: &[Range<u64>],
+        key: &str,
+    ) -> Result<Vec<Bytes>, StatsError> {
+        let mut pauses = RETRIES.into_iter();
+        loop {
+            let error = match self.inner.get_ranges(path, ranges).await {
+                Ok(read) if is_complete(&read, ranges) => return Ok(read),
+                Ok(_) => return Err(StatsError::corrupt(key, TOO_FEW)),
+                Err(error) => error,
+            };
+            match pauses.next().filter(|_| may_pass(&error)) {
+                Some(pause) => {
+                    tracing::debug!(file = key, %error, "a read failed and is tried again");
+                    tokio::time::sleep(pause).await;
+                }
+                None => return Err(StatsError::store(key, error)),
+            }
+        }
+    }
+
     /// The name of a file in the catalog: the store's URL and the path as the store holds it, not
     /// percent-encoded, e.g. `file:///tmp/my dir/x.parquet`.
     pub fn file_key(&self, location: &Path) -> String {
@@ -59,6 +100,24 @@ impl Store {
         }
         key
     }
+}
+
+/// Pauses before a failed read is tried again. Remote stores try several times by themselves, so these are few.
+const RETRIES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
+
+const TOO_FEW: &str = "the store returned fewer bytes than asked for";
+
+fn is_complete(read: &[Bytes], ranges: &[Range<u64>]) -> bool {
+    let lengths = read.iter().map(|bytes| bytes.len() as u64);
+    lengths.eq(ranges.iter().map(|range| range.end - range.start))
+}
+
+/// Errors of the way to the data, not of the data or the right to it.
+fn may_pass(error: &object_store::Error) -> bool {
+    matches!(
+        error,
+        object_store::Error::Generic { .. } | object_store::Error::JoinError { .. }
+    )
 }
 
 /// The Parquet files at `prefix`: the object of that name if there is one, whatever its extension, else all

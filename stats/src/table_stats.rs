@@ -1,23 +1,32 @@
 //! Statistics of a table, merged from those of its files.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::bounds::{BoundFold, End};
-use crate::file_stats::{FileColumn, FileStats};
+use crate::cache::FileEntry;
+use crate::file_stats::{FileColumn, Order, Pass};
 use crate::ndv::DistinctUnion;
+use crate::parts::{ColumnPart, PartKind, unpack};
 use crate::value::{Family, Value};
 
 /// What is known of a table.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TableStats {
-    /// Number of rows; exact for the files covered.
+    /// Number of rows; exact for the files covered, unless [`stale`](Self::stale).
     pub rows: u64,
     /// Size of the files in bytes, as stored.
     pub bytes: u64,
     /// Number of files.
     pub files: usize,
-    /// Every file had its scan pass. Without one, `ndv` is missing.
+    /// Every file had its scan pass. If none had, `ndv` is missing.
     pub analyzed: bool,
+    /// Some files are newer than the rest of what is known: what was found in the others is scaled by row counts, and the rows
+    /// of files that were only seen in a listing are guessed from their size.
+    pub stale: bool,
+    /// Rows of the files that had their scan pass.
+    pub scanned_rows: u64,
     /// Top-level columns, in the order of the first file by key that has each.
     pub columns: Vec<ColumnStats>,
 }
@@ -49,97 +58,221 @@ pub struct ColumnStats {
     /// Estimated number of distinct values, a whole number, nulls not counted, from the scan pass. Never above the number of values
     /// that are not null, nor above the number of integers between `min` and `max`. Standard error about 1.2 %.
     pub ndv: Option<f64>,
+    /// `ndv` was counted, not estimated.
+    pub ndv_exact: bool,
+    /// The column is a key of joins, and its degrees were counted.
+    pub is_key: bool,
+    /// How the values run through the table; `None` where footers do not tell, or a file or two of one row group each is all there is.
+    pub order: Option<Order>,
 }
 
-/// Merges the statistics of files into those of their table.
+/// Merges the statistics of files into those of their table; `None` if nothing tells how many rows there are.
 ///
 /// The order of the files does not matter. Columns are matched by name. A column that a file lacks is null in all of its
 /// rows, as DataFusion reads it. Where two files disagree on what the values are ([`Family`]), min, max and NDV are unknown.
-pub fn merge<'a>(files: impl Iterator<Item = &'a FileStats>) -> TableStats {
-    let mut files: Vec<_> = files.collect();
-    files.sort_by(|a, b| a.version.key.cmp(&b.version.key));
+pub(crate) fn merge(entries: &[Arc<FileEntry>]) -> Option<TableStats> {
+    let mut entries: Vec<&FileEntry> = entries.iter().map(AsRef::as_ref).collect();
+    entries.sort_by(|a, b| a.stats.version.key.cmp(&b.stats.version.key));
+    let (listed, known): (Vec<_>, Vec<_>) = entries
+        .iter()
+        .copied()
+        .partition(|entry| entry.stats.pass == Pass::Listing);
+    let bytes = |entries: &[&FileEntry]| {
+        entries
+            .iter()
+            .map(|entry| entry.stats.version.size)
+            .sum::<u64>()
+    };
+    let known_rows: u64 = known.iter().map(|entry| entry.stats.rows).sum();
+    let mut rows = known_rows;
+    if !listed.is_empty() {
+        if known.is_empty() {
+            return None;
+        }
+        let density = known_rows as f64 / bytes(&known).max(1) as f64;
+        rows += (bytes(&listed) as f64 * density).round() as u64;
+    }
+    let scanned: Vec<_> = known
+        .iter()
+        .filter(|entry| entry.stats.is_scanned())
+        .collect();
+    let analyzed = scanned.len() == entries.len();
     let mut names = Vec::new();
-    let mut columns: HashMap<&str, Vec<Option<&FileColumn>>> = HashMap::new();
-    for (index, file) in files.iter().enumerate() {
-        for column in &file.columns {
-            let parts = columns.entry(&column.name).or_insert_with(|| {
+    let mut columns: HashMap<&str, Vec<Option<usize>>> = HashMap::new();
+    for (file, entry) in known.iter().enumerate() {
+        for (place, column) in entry.stats.columns.iter().enumerate() {
+            let places = columns.entry(&column.name).or_insert_with(|| {
                 names.push(column.name.as_str());
-                vec![None; files.len()]
+                vec![None; known.len()]
             });
             // Of two columns of one name the first counts: a query cannot name the other.
-            parts[index].get_or_insert(column);
+            places[file].get_or_insert(place);
         }
     }
-    TableStats {
-        rows: files.iter().map(|file| file.rows).sum(),
-        bytes: files.iter().map(|file| file.version.size).sum(),
-        files: files.len(),
-        analyzed: files.iter().all(|file| file.is_scanned()),
+    let stale = !listed.is_empty() || !(analyzed || scanned.is_empty());
+    let merging = Merging {
+        files: &known,
+        rows,
+        stale,
+    };
+    Some(TableStats {
+        rows,
+        bytes: bytes(&entries),
+        files: entries.len(),
+        analyzed,
+        stale,
+        scanned_rows: scanned.iter().map(|entry| entry.stats.rows).sum(),
         columns: names
             .into_iter()
-            .map(|name| merge_column(name, &files, &columns[name]))
+            .map(|name| merging.column(name, &columns[name]))
             .collect(),
+    })
+}
+
+/// Files of a table that are more than listed.
+struct Merging<'a> {
+    files: &'a [&'a FileEntry],
+    rows: u64,
+    stale: bool,
+}
+
+impl Merging<'_> {
+    /// Merges a column from its places in the files.
+    fn column(&self, name: &str, places: &[Option<usize>]) -> ColumnStats {
+        let mut rows = 0;
+        let mut nulls = Some(0);
+        let mut min = BoundFold::new(End::Min);
+        let mut max = BoundFold::new(End::Max);
+        let mut family = None;
+        let (mut one_family, mut nested) = (true, false);
+        let (mut width_bytes, mut width_values) = (0u128, 0u128);
+        let mut scanned = Vec::new();
+        let mut orders = Vec::new();
+        let mut is_key = false;
+        for (entry, place) in self.files.iter().zip(places) {
+            rows += entry.stats.rows;
+            let Some(place) = *place else {
+                nulls = nulls.map(|nulls| nulls + entry.stats.rows);
+                continue;
+            };
+            let column = &entry.stats.columns[place];
+            nulls = nulls.zip(column.null_count).map(|(a, b)| a + b);
+            nested |= column.family == Family::Nested;
+            is_key |= column.is_key;
+            if entry.stats.is_scanned() {
+                scanned.push((*entry, place));
+            }
+            if column.null_count == Some(entry.stats.rows) {
+                continue;
+            }
+            one_family &= *family.get_or_insert(column.family) == column.family;
+            min.add(&column.min);
+            max.add(&column.max);
+            orders.push(column);
+            if let Some(bytes) = column.value_bytes {
+                width_bytes += u128::from(bytes);
+                width_values += u128::from(
+                    entry.stats.rows - column.null_count.unwrap_or(0).min(entry.stats.rows),
+                );
+            }
+        }
+        let (mut min, mut max) = (min.finish(), max.finish());
+        let mut ndv = if nested { None } else { union(&scanned) };
+        if !one_family {
+            (min, max, ndv) = Default::default();
+        }
+        // What is scaled is no longer exact.
+        let nulls = nulls.map(|nulls| match self.stale && rows > 0 {
+            true => (nulls as f64 * self.rows as f64 / rows as f64).round() as u64,
+            false => nulls,
+        });
+        let values = self.rows - nulls.unwrap_or(0).min(self.rows);
+        let scanned_rows = scanned
+            .iter()
+            .map(|(entry, _)| entry.stats.rows)
+            .sum::<u64>();
+        let range = integers_between(min.value.as_ref(), max.value.as_ref());
+        let most = range.unwrap_or(f64::INFINITY).min(values as f64);
+        let ndv = ndv.map(|(ndv, exact)| {
+            let grown = if self.stale {
+                grown(ndv, scanned_rows as f64, self.rows as f64)
+            } else {
+                ndv
+            };
+            let least = f64::from(u8::from(values > 0));
+            (grown.round().min(most).max(least), exact && !self.stale)
+        });
+        ColumnStats {
+            name: name.to_owned(),
+            null_count: nulls,
+            min_exact: min.exact && !self.stale,
+            max_exact: max.exact && !self.stale,
+            order: if one_family {
+                order_of(&orders, min.value.is_some() && max.value.is_some())
+            } else {
+                None
+            },
+            min: min.value,
+            max: max.value,
+            byte_width: (width_values > 0).then(|| width_bytes as f64 / width_values as f64),
+            ndv: ndv.map(|ndv| ndv.0),
+            ndv_exact: ndv.is_some_and(|ndv| ndv.1),
+            is_key,
+        }
     }
 }
 
-fn merge_column(name: &str, files: &[&FileStats], parts: &[Option<&FileColumn>]) -> ColumnStats {
-    let mut rows = 0;
-    let mut nulls = Some(0);
-    let mut min = BoundFold::new(End::Min);
-    let mut max = BoundFold::new(End::Max);
-    let mut family = None;
-    let mut one_family = true;
-    let (mut width_bytes, mut width_values) = (0u128, 0u128);
-    let mut distinct = Some(DistinctUnion::default());
-    for (file, part) in files.iter().zip(parts) {
-        rows += file.rows;
-        let Some(column) = part else {
-            nulls = nulls.map(|nulls| nulls + file.rows);
-            continue;
-        };
-        nulls = nulls.zip(column.null_count).map(|(a, b)| a + b);
-        if column.null_count == Some(file.rows) {
-            continue;
-        }
-        one_family &= *family.get_or_insert(column.family) == column.family;
-        min.add(&column.min);
-        max.add(&column.max);
-        if let Some(bytes) = column.value_bytes {
-            width_bytes += u128::from(bytes);
-            width_values += u128::from(file.rows - column.null_count.unwrap_or(0).min(file.rows));
-        }
-        distinct = distinct
-            .zip(column.distinct.as_ref())
-            .and_then(|(union, sketch)| union.add(sketch));
+/// Distinct values of a column over several files, and whether they were counted.
+fn union(scanned: &[(&FileEntry, usize)]) -> Option<(f64, bool)> {
+    if let [(entry, place)] = scanned {
+        let column = &entry.stats.columns[*place];
+        return column.ndv.map(|ndv| (ndv, column.ndv_exact));
     }
-    let (mut min, mut max) = (min.finish(), max.finish());
-    if !one_family {
-        (min, max, distinct) = Default::default();
+    let mut union = DistinctUnion::default();
+    let mut any = false;
+    for (entry, place) in scanned {
+        let info = entry.parts_of(PartKind::Column, *place).next()?;
+        let part: ColumnPart = unpack(&entry.read(info)?)?;
+        union = union.add(&part.distinct)?;
+        any = true;
     }
-    // Files without rows leave their family unset, and a table of nulls alone has no distinct value, analyzed or not.
-    let nested = parts
+    any.then(|| (union.estimate(), false))
+}
+
+/// Distinct values of `rows` rows, when some of them, `seen`, have `ndv`: a key grows with the rows, a code does not.
+fn grown(ndv: f64, seen: f64, rows: f64) -> f64 {
+    if seen <= 0.0 || rows <= seen {
+        return ndv;
+    }
+    ndv * (rows / seen).powf((ndv / seen).clamp(0.0, 1.0))
+}
+
+/// How a column runs through files: as it runs through each, if their ranges do not overlap.
+fn order_of(columns: &[&FileColumn], bounded: bool) -> Option<Order> {
+    if columns
         .iter()
-        .flatten()
-        .any(|column| column.family == Family::Nested);
-    let values = rows - nulls.unwrap_or(0).min(rows);
-    let ndv = distinct.filter(|_| !nested).map(|union| {
-        let range = integers_between(min.value.as_ref(), max.value.as_ref());
-        let most = range.unwrap_or(f64::INFINITY).min(values as f64);
-        union
-            .estimate()
-            .round()
-            .min(most)
-            .max(f64::from(u8::from(values > 0)))
-    });
-    ColumnStats {
-        name: name.to_owned(),
-        null_count: nulls,
-        min_exact: min.exact,
-        max_exact: max.exact,
-        min: min.value,
-        max: max.value,
-        byte_width: (width_values > 0).then(|| width_bytes as f64 / width_values as f64),
-        ndv,
+        .any(|column| column.order == Some(Order::Mixed))
+    {
+        return Some(Order::Mixed);
+    }
+    let told: Vec<_> = columns.iter().filter_map(|column| column.order).collect();
+    if columns.len() == 1 || !bounded {
+        return told.first().copied().filter(|_| columns.len() == 1);
+    }
+    let order = told.first().copied().unwrap_or(Order::Ascending);
+    let mut ranges: Vec<_> = columns
+        .iter()
+        .filter_map(|column| column.min.value.as_ref().zip(column.max.value.as_ref()))
+        .collect();
+    ranges.sort_by(|a, b| a.0.compare(b.0).unwrap_or(Ordering::Equal));
+    let apart = ranges
+        .windows(2)
+        .all(|pair| pair[0].1.compare(pair[1].0) != Some(Ordering::Greater));
+    let one_order = told.iter().all(|other| *other == order);
+    match columns.len() {
+        0 => None,
+        _ if apart && one_order => Some(order),
+        _ => Some(Order::Mixed),
     }
 }
 
@@ -168,12 +301,15 @@ mod tests {
 
     use super::*;
     use crate::bounds::Bound;
-    use crate::file_stats::{FileVersion, Pass};
+    use crate::file_stats::{FileStats, FileVersion};
     use crate::hash::mix;
+    use crate::histogram::Histogram;
+    use crate::mcv::Mcv;
     use crate::ndv::DistinctBuilder;
+    use crate::parts::{Part, StoredHistogram, pack};
 
     /// A column as a file of these values would have it.
-    fn column(name: &str, family: Family, values: &[Option<i64>]) -> FileColumn {
+    fn column(name: &str, family: Family, values: &[Option<i64>]) -> (FileColumn, ColumnPart) {
         let known: Vec<_> = values.iter().flatten().copied().collect();
         let bound = |value: Option<&i64>| Bound {
             exact: value.is_some(),
@@ -183,23 +319,35 @@ mod tests {
             }),
         };
         let mut builder = DistinctBuilder::new();
-        let hashes: Vec<_> = known.iter().map(|&value| mix(value as u64)).collect();
-        builder.add(&hashes);
+        known
+            .iter()
+            .for_each(|&value| builder.add(mix(value as u64)));
         let mut union = DistinctUnion::default();
         union.add_builder(&builder);
-        FileColumn {
+        let column = FileColumn {
             name: name.to_owned(),
             family,
             null_count: Some((values.len() - known.len()) as u64),
             min: bound(known.iter().min()),
             max: bound(known.iter().max()),
             value_bytes: Some(8 * known.len() as u64),
-            distinct: Some(union.to_stored()),
-        }
+            ndv: Some(union.estimate()),
+            ndv_exact: false,
+            is_key: false,
+            order: None,
+            ranges: Vec::new(),
+        };
+        let part = ColumnPart {
+            distinct: union.to_stored(),
+            mcv: Mcv::default().to_stored(),
+            histogram: StoredHistogram::new(&Histogram::default()),
+        };
+        (column, part)
     }
 
-    fn file(key: usize, rows: usize, columns: Vec<FileColumn>) -> FileStats {
-        FileStats {
+    fn file(key: usize, rows: usize, columns: Vec<(FileColumn, ColumnPart)>) -> Arc<FileEntry> {
+        let (columns, parts): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        let stats = FileStats {
             version: FileVersion {
                 key: format!("memory://{key}"),
                 size: 10,
@@ -211,11 +359,32 @@ mod tests {
             rows: rows as u64,
             row_groups: 1,
             schema_fingerprint: 0,
+            page_index: false,
             columns,
-        }
+            parts: Vec::new(),
+            dropped: Vec::new(),
+        };
+        let part = |(column, part): (usize, &ColumnPart)| Part {
+            kind: PartKind::Column,
+            column: column as u32,
+            tier: 0,
+            below: 0,
+            rows: 0,
+            bytes: pack(part).unwrap(),
+        };
+        let parts = parts.iter().enumerate().map(part).collect();
+        Arc::new(FileEntry::new(stats, parts))
     }
 
-    fn files() -> impl Strategy<Value = Vec<FileStats>> {
+    fn with_pass(entry: &FileEntry, pass: Pass) -> Arc<FileEntry> {
+        let stats = FileStats {
+            pass,
+            ..entry.stats.clone()
+        };
+        Arc::new(FileEntry::new(stats, Vec::new()))
+    }
+
+    fn files() -> impl Strategy<Value = Vec<Arc<FileEntry>>> {
         let values = prop::collection::vec(prop::option::weighted(0.8, -50i64..2000), 0..1500);
         let family =
             prop::bool::weighted(0.9).prop_map(|int| if int { Family::Int } else { Family::Bytes });
@@ -224,10 +393,10 @@ mod tests {
             let one = |(key, (values, family, missing)): (usize, (Vec<_>, Family, u8))| {
                 let mut a = column("a", family, &values);
                 if missing & 1 != 0 {
-                    a.null_count = None;
+                    a.0.null_count = None;
                 }
                 if missing & 2 != 0 {
-                    (a.min, a.max) = Default::default();
+                    (a.0.min, a.0.max) = Default::default();
                 }
                 let mut columns = vec![a, column("b", Family::Int, &values)];
                 if missing & 4 != 0 {
@@ -246,7 +415,7 @@ mod tests {
         fn order_does_not_matter((files, shuffled) in files().prop_flat_map(|files| {
             (Just(files.clone()), Just(files).prop_shuffle())
         })) {
-            prop_assert_eq!(merge(files.iter()), merge(shuffled.iter()));
+            prop_assert_eq!(merge(&files), merge(&shuffled));
         }
 
         /// Cut anywhere into files, a table keeps its statistics.
@@ -263,8 +432,9 @@ mod tests {
                 let part = &values[cut[0]..cut[1]];
                 file(key, part.len(), vec![column("a", Family::Int, part)])
             }).collect();
-            let (whole, parts) = (merge(whole.iter()), merge(parts.iter()));
-            prop_assert_eq!(&whole.columns, &parts.columns);
+            let (whole, parts) = (merge(&whole).unwrap(), merge(&parts).unwrap());
+            let strip = |stats: &TableStats| stats.columns.iter().map(|column| ColumnStats { order: None, ..column.clone() }).collect::<Vec<_>>();
+            prop_assert_eq!(strip(&whole), strip(&parts));
             prop_assert_eq!(whole.rows, parts.rows);
             let truth = values.iter().flatten().collect::<std::collections::HashSet<_>>().len();
             let ndv = whole.columns[0].ndv.unwrap();
@@ -275,19 +445,37 @@ mod tests {
     #[test]
     fn ndv_keeps_below_what_is_possible() {
         let values: Vec<_> = (0..3000).map(Some).collect();
-        let stats = merge([file(0, 3000, vec![column("a", Family::Int, &values)])].iter());
+        let stats = merge(&[file(0, 3000, vec![column("a", Family::Int, &values)])]).unwrap();
         // Dense integers: the sketch may say more, the range does not.
         assert!(stats.columns[0].ndv.unwrap() <= 3000.0);
-        let mut unknown = column("a", Family::Int, &values);
-        unknown.distinct = None;
-        let known = column("a", Family::Int, &values);
-        let mixed = [file(0, 3000, vec![known]), file(1, 3000, vec![unknown])];
-        assert_eq!(merge(mixed.iter()).columns[0].ndv, None);
+    }
+
+    #[test]
+    fn what_is_known_is_scaled_to_new_files() {
+        let keys: Vec<_> = (0..3000).map(Some).collect();
+        let codes: Vec<_> = (0..3000).map(|i| Some(i % 10)).collect();
+        let columns = || {
+            vec![
+                column("key", Family::Bytes, &keys),
+                column("code", Family::Bytes, &codes),
+            ]
+        };
+        let known = file(0, 3000, columns());
+        let footer = with_pass(&file(1, 3000, columns()), Pass::Footer);
+        let listed = with_pass(&file(2, 0, columns()), Pass::Listing);
+        for newer in [footer, listed.clone()] {
+            let stats = merge(&[known.clone(), newer]).unwrap();
+            assert_eq!((stats.rows, stats.scanned_rows), (6000, 3000));
+            assert!(stats.stale && !stats.analyzed);
+            assert!((stats.columns[0].ndv.unwrap() - 6000.0).abs() < 200.0);
+            assert_eq!(stats.columns[1].ndv, Some(10.0));
+        }
+        assert_eq!(merge(&[listed]), None);
     }
 
     #[test]
     fn no_files_have_no_rows() {
-        let none = merge(std::iter::empty());
+        let none = merge(&[]).unwrap();
         assert_eq!((none.rows, none.files, none.columns.len()), (0, 0, 0));
     }
 }

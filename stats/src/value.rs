@@ -59,6 +59,21 @@ impl Value {
         }
     }
 
+    /// The hash under which statistics know the value, the same for all widths and layouts of a type.
+    ///
+    /// Decimals are hashed without their scale: hashes of one column compare, and those of columns of one scale.
+    pub fn hash(&self) -> u64 {
+        match self {
+            Self::Bool(value) => crate::hash::hash_i64(i64::from(*value)),
+            Self::Int(value)
+            | Self::Decimal {
+                unscaled: value, ..
+            } => crate::hash::hash_i128(*value),
+            Self::Float(value) => crate::hash::hash_f64(*value),
+            Self::Bytes(value) => crate::hash::hash_bytes(value),
+        }
+    }
+
     /// The value as a number, rounded; `None` for bytes.
     pub fn to_f64(&self) -> Option<f64> {
         match self {

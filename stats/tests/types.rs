@@ -256,7 +256,7 @@ async fn dates_and_times() {
     check(
         DurationMicrosecondArray::from(vec![1, 2]),
         0,
-        [None, None],
+        [int(1), int(2)],
         2.0,
         8.0,
     )
@@ -399,7 +399,8 @@ async fn files_without_statistics_are_counted_by_the_scan() {
     )]);
     let stats = scan(&[parquet_with(&[table], properties)]).await.unwrap();
     let column = stats.column("c").unwrap();
-    assert_eq!((&column.min, column.min_exact), (&None, false));
+    assert_eq!((&column.min, column.min_exact), (&int(1), true));
+    assert_eq!((&column.max, column.max_exact), (&int(2), true));
     assert_eq!(column.null_count, Some(1));
     assert_eq!(column.ndv, Some(2.0));
 }

@@ -80,7 +80,10 @@ async fn prepare(suite: &Suite, args: &SuiteArgs, interrupt: &mut Interrupt) -> 
         .context("the generator broke down")??;
     let tables = find_tables(&suite.data)?;
     let catalog = open_catalog(args.cache.folder.as_deref())?;
-    let options = AnalyzeOptions::default();
+    let options = AnalyzeOptions {
+        keys: suite.keys.clone(),
+        ..AnalyzeOptions::default()
+    };
     tokio::select! {
         analysis = analyze(&catalog, &tables, &options) => analysis?,
         () = interrupt.wait() => return Err(Interrupted.into()),

@@ -1,0 +1,568 @@
+//! Makes the parts of an entry from what a scan has counted and taken.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt16Array, UInt32Array};
+use arrow::compute::{concat, sort_to_indices, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use parquet::errors::ParquetError;
+
+use crate::degrees::{Degrees, HashedMap};
+use crate::file_stats::FileColumn;
+use crate::hash::hash_rows;
+use crate::histogram::Histogram;
+use crate::kll;
+use crate::mcv::Mcv;
+use crate::parts::{
+    ColumnPart, DegreesPart, Part, PartKind, SamplePart, StoredHistogram, can_be_packed, pack,
+    pack_bytes, pack_rows,
+};
+use crate::sampling::Priorities;
+use crate::scan::SAMPLE_ROWS;
+use crate::sketch::{ColumnTotal, plain_type};
+use crate::value::{Family, Value, values_of};
+
+/// Rows of the first tier of samples, which the budget drops last.
+const FIRST_TIER: u64 = 5_000;
+
+/// Distinct values of a coded column.
+const CODES: usize = 256;
+
+/// Longer values are known by their hash alone.
+const LONGEST_VALUE: usize = 1024;
+
+/// Error of a histogram made from a random part of the rows, 262,144 of them, at 99 % confidence (Dvoretzky, Kiefer,
+/// Wolfowitz 1956; Massart 1990).
+const SAMPLING_ERROR: f64 = 0.0032;
+
+/// A key column after its rows were counted.
+pub(crate) struct KeyColumn {
+    pub(crate) column: usize,
+    pub(crate) degrees: Degrees,
+    /// The bound of the hashes of its sample; all rows of a file that is taken whole.
+    pub(crate) below: u64,
+    /// `(hash, row)` of its sample, ascending by row; empty where the file is taken whole.
+    pub(crate) ranges: Vec<(u64, u64)>,
+}
+
+/// What a scan leaves.
+pub(crate) struct Collected {
+    pub(crate) rows: u64,
+    pub(crate) arrow: SchemaRef,
+    pub(crate) columns: Vec<FileColumn>,
+    pub(crate) totals: Vec<ColumnTotal>,
+    /// Rows that were taken, by column, in pieces; none of columns that are too wide.
+    pub(crate) taken: Vec<Vec<ArrayRef>>,
+    /// The numbers of these rows, `None` for all.
+    pub(crate) selected: Option<Arc<Vec<u64>>>,
+    pub(crate) priorities: Priorities,
+    /// Rows of lower priority are the uniform sample.
+    pub(crate) sample_below: u64,
+    pub(crate) keys: Vec<KeyColumn>,
+}
+
+/// Completes the columns, and packs the parts.
+pub(crate) fn collect(collected: Collected) -> Result<(Vec<FileColumn>, Vec<Part>), ParquetError> {
+    let Collected {
+        rows,
+        arrow,
+        mut columns,
+        totals,
+        taken,
+        selected,
+        priorities,
+        sample_below,
+        keys,
+    } = collected;
+    let taken = Taken::new(rows, &arrow, &columns, taken, selected)?;
+    let mut parts = Vec::new();
+    for (index, (column, total)) in columns.iter_mut().zip(totals).enumerate() {
+        if column.family == Family::Nested {
+            continue;
+        }
+        complete(column, &total);
+        let packed = column_part(column, total, rows, taken.arrays[index].as_ref())?;
+        parts.push(Part {
+            kind: PartKind::Column,
+            column: index as u32,
+            tier: 0,
+            below: 0,
+            rows,
+            bytes: pack(&packed)?,
+        });
+    }
+    for key in &keys {
+        degree_parts(key, &mut columns, &mut parts)?;
+    }
+    let distinct: Vec<_> = columns.iter().map(|column| column.ndv).collect();
+    sample_parts(&taken, priorities, sample_below, &distinct, &mut parts)?;
+    if taken.selected.is_none() && rows > SAMPLE_ROWS {
+        whole_parts(&taken, &keys, &distinct, &mut parts)?;
+    } else {
+        for key in keys.iter().filter(|key| !key.ranges.is_empty()) {
+            key_sample_parts(&taken, key, &distinct, &mut parts)?;
+        }
+    }
+    Ok((columns, parts))
+}
+
+/// What the scan knows better than the footer.
+fn complete(column: &mut FileColumn, total: &ColumnTotal) {
+    column.null_count = Some(total.nulls);
+    column.value_bytes = total.value_bytes.or(column.value_bytes);
+    let exact = total.frequent.distinct();
+    column.ndv = Some(exact.map_or_else(|| total.distinct.estimate(), |distinct| distinct as f64));
+    column.ndv_exact = exact.is_some();
+    if let Some(extremes) = total.extremes.as_ref().filter(|extremes| !extremes.unknown) {
+        for (bound, value) in [
+            (&mut column.min, &extremes.min),
+            (&mut column.max, &extremes.max),
+        ] {
+            if bound.value.is_none() {
+                bound.exact = value.is_some();
+                bound.value.clone_from(value);
+            }
+        }
+    }
+}
+
+fn column_part(
+    column: &FileColumn,
+    total: ColumnTotal,
+    rows: u64,
+    taken: Option<&ArrayRef>,
+) -> Result<ColumnPart, ParquetError> {
+    let values = rows - total.nulls.min(rows);
+    let sampled = total.quantiles.clone().into_weighted();
+    let ordered: u64 = sampled.iter().map(|item| item.1).sum();
+    let (mut error, mut scale) = (0.0, 1.0);
+    if !total.quantiles.is_exact() {
+        error += kll::RANK_ERROR;
+    }
+    if ordered < values && column.family != Family::Float {
+        error += SAMPLING_ERROR;
+        scale = values as f64 / ordered.max(1) as f64;
+    }
+    let weighted = sampled
+        .into_iter()
+        .map(|(value, weight)| (value.0, weight as f64 * scale));
+    let histogram = Histogram::build(weighted, error);
+    let values = values_by_hash(&total, taken)?;
+    Ok(ColumnPart {
+        distinct: total.distinct.to_stored(),
+        mcv: Mcv::of_file(total.frequent, rows, |hash| values.get(&hash).cloned()).to_stored(),
+        histogram: StoredHistogram::new(&histogram),
+    })
+}
+
+/// The values of frequent hashes, found among the rows that were taken: the sample holds every value that is frequent.
+fn values_by_hash(
+    total: &ColumnTotal,
+    taken: Option<&ArrayRef>,
+) -> Result<HashedMap<Value>, ParquetError> {
+    let mut hashes = Vec::new();
+    let Some(array) = taken.filter(|array| hash_rows(array, &mut hashes)) else {
+        return Ok(HashedMap::default());
+    };
+    let counted: HashedMap<()> = total.frequent.hashes().map(|hash| (hash, ())).collect();
+    let mut first: HashedMap<u32> = HashedMap::default();
+    let nulls = array.logical_nulls();
+    for (row, hash) in hashes.into_iter().enumerate() {
+        if counted.contains_key(&hash) && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
+            first.entry(hash).or_insert(row as u32);
+        }
+    }
+    let (hashes, at): (Vec<u64>, Vec<u32>) = first.into_iter().unzip();
+    let values = values_of(&take(array, &UInt32Array::from(at), None)?);
+    let short =
+        |value: &Value| !matches!(value, Value::Bytes(bytes) if bytes.len() > LONGEST_VALUE);
+    let known = hashes.into_iter().zip(values);
+    Ok(known
+        .filter_map(|(hash, value)| Some((hash, value.filter(short)?)))
+        .collect())
+}
+
+fn degree_parts(
+    key: &KeyColumn,
+    columns: &mut [FileColumn],
+    parts: &mut Vec<Part>,
+) -> Result<(), ParquetError> {
+    let column = &mut columns[key.column];
+    column.is_key = true;
+    let integers = !matches!(
+        column.family,
+        Family::Bytes | Family::Float | Family::Interval(_)
+    );
+    if let Some(vector) = &key.degrees.vector {
+        column.ndv = Some(vector.hashes.len() as f64);
+        column.ndv_exact = true;
+        parts.push(Part {
+            kind: PartKind::DegreeVector,
+            column: key.column as u32,
+            tier: 0,
+            below: 0,
+            rows: vector.hashes.len() as u64,
+            bytes: pack_bytes(&vector.encode(integers))?,
+        });
+    }
+    let degrees = key.degrees.to_stored();
+    parts.push(Part {
+        kind: PartKind::Degrees,
+        column: key.column as u32,
+        tier: 0,
+        below: 0,
+        rows: key.degrees.rows,
+        bytes: pack(&DegreesPart { degrees, integers })?,
+    });
+    Ok(())
+}
+
+/// The rows that were taken from a file.
+struct Taken {
+    /// By column; `None` for those that are not taken.
+    arrays: Vec<Option<ArrayRef>>,
+    fields: Vec<Field>,
+    selected: Option<Arc<Vec<u64>>>,
+    rows: u64,
+}
+
+impl Taken {
+    fn new(
+        rows: u64,
+        arrow: &Schema,
+        columns: &[FileColumn],
+        taken: Vec<Vec<ArrayRef>>,
+        selected: Option<Arc<Vec<u64>>>,
+    ) -> Result<Self, ParquetError> {
+        let count = selected
+            .as_ref()
+            .map_or(rows as usize, |selected| selected.len());
+        let mut seen = std::collections::HashSet::new();
+        let mut arrays = Vec::with_capacity(taken.len());
+        let mut fields = Vec::with_capacity(taken.len());
+        for ((pieces, field), column) in taken.into_iter().zip(arrow.fields()).zip(columns) {
+            let data_type = plain_type(field.data_type());
+            let pieces: Vec<&dyn Array> = pieces.iter().map(AsRef::as_ref).collect();
+            let array = match &pieces[..] {
+                [] => None,
+                pieces => Some(concat(pieces)?),
+            };
+            // Of two columns of one name the first counts.
+            let usable = |array: &ArrayRef| array.len() == count && *array.data_type() == data_type;
+            arrays.push(
+                array
+                    .filter(usable)
+                    .filter(|_| seen.insert(column.name.clone())),
+            );
+            fields.push(Field::new(&column.name, data_type, true));
+        }
+        Ok(Self {
+            arrays,
+            fields,
+            selected,
+            rows,
+        })
+    }
+
+    /// Some columns of some rows, by their places among those taken.
+    fn batch(
+        &self,
+        rows: Option<&UInt32Array>,
+        wanted: impl Fn(usize) -> bool,
+    ) -> Result<(RecordBatch, Vec<usize>), ArrowError> {
+        let mut fields = Vec::new();
+        let mut arrays = Vec::new();
+        let mut places = Vec::new();
+        for (place, (array, field)) in self.arrays.iter().zip(&self.fields).enumerate() {
+            let Some(array) = array
+                .as_ref()
+                .filter(|_| wanted(place) && can_be_packed(field.data_type()))
+            else {
+                continue;
+            };
+            fields.push(field.clone());
+            arrays.push(match rows {
+                Some(rows) => take(array, rows, None)?,
+                None => Arc::clone(array),
+            });
+            places.push(place);
+        }
+        Ok((
+            new_batch(fields, arrays, rows.map_or(self.count(), Array::len))?,
+            places,
+        ))
+    }
+
+    fn count(&self) -> usize {
+        self.selected
+            .as_ref()
+            .map_or(self.rows as usize, |selected| selected.len())
+    }
+
+    /// The number in the file of a row taken.
+    fn number(&self, place: usize) -> u64 {
+        self.selected
+            .as_ref()
+            .map_or(place as u64, |selected| selected[place])
+    }
+}
+
+fn new_batch(
+    fields: Vec<Field>,
+    arrays: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, ArrowError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+}
+
+fn sample_parts(
+    taken: &Taken,
+    priorities: Priorities,
+    below: u64,
+    distinct: &[Option<f64>],
+    parts: &mut Vec<Part>,
+) -> Result<(), ParquetError> {
+    // A complete table is one tier, whatever its size: half of it is worth much less than half.
+    let complete = below == u64::MAX;
+    let bounds = match complete {
+        true => vec![below],
+        false => vec![
+            priorities.threshold(taken.rows, FIRST_TIER).min(below),
+            below,
+        ],
+    };
+    let mut least = 0;
+    for (tier, bound) in bounds.into_iter().enumerate() {
+        let in_tier = |place: &usize| {
+            let priority = priorities.of(taken.number(*place));
+            complete || (least..bound).contains(&priority)
+        };
+        let places: Vec<usize> = (0..taken.count()).filter(in_tier).collect();
+        least = bound;
+        let chosen = UInt32Array::from_iter_values(places.iter().map(|place| *place as u32));
+        let (batch, columns) = taken.batch(Some(&chosen), |_| true)?;
+        let mut last = 0;
+        let differences = places.iter().map(|place| {
+            let number = taken.number(*place);
+            let difference = number - last;
+            last = number;
+            u32::try_from(difference)
+        });
+        // Rows of a file that follow each other at such a distance do not exist: 5,000 are taken at least.
+        let numbers = if complete {
+            Ok(Vec::new())
+        } else {
+            differences.collect()
+        };
+        let part = SamplePart {
+            rows: numbers.map_err(|error| ParquetError::External(error.into()))?,
+            table: pack_rows(&batch, &of_columns(distinct, &columns))?,
+        };
+        parts.push(Part {
+            kind: PartKind::Sample,
+            column: 0,
+            tier: tier as u8,
+            below: bound,
+            rows: batch.num_rows() as u64,
+            bytes: pack(&part)?,
+        });
+    }
+    Ok(())
+}
+
+fn of_columns(distinct: &[Option<f64>], columns: &[usize]) -> Vec<Option<f64>> {
+    columns.iter().map(|column| distinct[*column]).collect()
+}
+
+/// Key columns, codes and fingerprints of all rows.
+fn whole_parts(
+    taken: &Taken,
+    keys: &[KeyColumn],
+    distinct: &[Option<f64>],
+    parts: &mut Vec<Part>,
+) -> Result<(), ParquetError> {
+    let is_key = |column: usize| keys.iter().any(|key| key.column == column);
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut push = |kind, batch: &RecordBatch, distinct: &[Option<f64>]| {
+        if batch.num_columns() > 0 {
+            let bytes = Bytes::from(pack_rows(batch, distinct)?);
+            parts.push(Part {
+                kind,
+                column: 0,
+                tier: 0,
+                below: u64::MAX,
+                rows: taken.rows,
+                bytes,
+            });
+        }
+        Ok::<_, ParquetError>(())
+    };
+    let (batch, columns) = taken.batch(None, is_key)?;
+    push(PartKind::Keys, &batch, &of_columns(distinct, &columns))?;
+    let (others, columns) = taken.batch(None, |column| !is_key(column))?;
+    let (mut codes, mut prints) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    for ((array, field), column) in others
+        .columns()
+        .iter()
+        .zip(others.schema().fields())
+        .zip(columns)
+    {
+        let few = distinct[column].is_some_and(|distinct| distinct <= CODES as f64);
+        if few {
+            codes.0.push(field.as_ref().clone());
+            codes.1.push(Arc::clone(array));
+        } else if matches!(
+            array.data_type(),
+            DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_)
+        ) {
+            prints
+                .0
+                .push(Field::new(field.name(), DataType::UInt16, true));
+            prints.1.push(fingerprints(array));
+        } else if let Ok(coded) = quantized(array) {
+            let coding = [("joinwright.coding".to_owned(), "quantized".to_owned())];
+            codes
+                .0
+                .push(field.as_ref().clone().with_metadata(coding.into()));
+            codes.1.push(coded);
+        }
+    }
+    let rows = taken.count();
+    let batch = new_batch(codes.0, codes.1, rows)?;
+    push(
+        PartKind::Codes,
+        &batch,
+        &vec![Some(CODES as f64); batch.num_columns()],
+    )?;
+    let batch = new_batch(prints.0, prints.1, rows)?;
+    push(
+        PartKind::Fingerprints,
+        &batch,
+        &vec![None; batch.num_columns()],
+    )
+}
+
+/// The highest 16 bits of each value's hash.
+fn fingerprints(array: &ArrayRef) -> ArrayRef {
+    let mut hashes = Vec::new();
+    hash_rows(array, &mut hashes);
+    let prints = hashes
+        .into_iter()
+        .map(|hash| (hash >> 48) as u16)
+        .collect::<Vec<_>>();
+    Arc::new(UInt16Array::new(prints.into(), array.logical_nulls()))
+}
+
+/// Each value replaced by one of 256 of them that is close to it in order.
+fn quantized(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let order = sort_to_indices(array, None, None)?;
+    let nulls = array.logical_null_count();
+    let valid = array.len() - nulls;
+    let sorted = take(array, &order, None)?;
+    let mut hashes = Vec::new();
+    hash_rows(&sorted, &mut hashes);
+    let mut represented_by = vec![0u32; array.len()];
+    // Nulls come first.
+    for place in 0..array.len() {
+        let row = order.value(place) as usize;
+        represented_by[row] = if place < nulls {
+            row as u32
+        } else {
+            let rank = place - nulls;
+            let depth = valid.div_ceil(CODES).max(1);
+            let middle = rank / depth * depth + depth / 2;
+            order.value(nulls + middle.min(valid - 1))
+        };
+    }
+    // Equal values stay equal: each takes what its first place in the order takes.
+    for place in nulls + 1..array.len() {
+        if hashes[place] == hashes[place - 1] {
+            let before = order.value(place - 1) as usize;
+            represented_by[order.value(place) as usize] = represented_by[before];
+        }
+    }
+    take(array, &UInt32Array::from(represented_by), None)
+}
+
+/// The sample of a key column, rows of the least hashes first.
+fn key_sample_parts(
+    taken: &Taken,
+    key: &KeyColumn,
+    distinct: &[Option<f64>],
+    parts: &mut Vec<Part>,
+) -> Result<(), ParquetError> {
+    let mut hashes: Vec<u64> = key.ranges.iter().map(|range| range.0).collect();
+    hashes.sort_unstable();
+    let first = hashes
+        .get(2 * FIRST_TIER as usize)
+        .copied()
+        .unwrap_or(key.below);
+    let mut least = 0;
+    let mut tier = 0;
+    for bound in [first.min(key.below), key.below] {
+        if bound == least {
+            continue;
+        }
+        let rows = key
+            .ranges
+            .iter()
+            .filter(|range| (least..bound).contains(&range.0));
+        let place = |row: u64| match &taken.selected {
+            Some(selected) => selected.binary_search(&row).ok(),
+            None => usize::try_from(row).ok(),
+        };
+        let places = rows.filter_map(|range| Some(place(range.1)? as u32));
+        let places = UInt32Array::from_iter_values(places);
+        let (batch, columns) = taken.batch(Some(&places), |_| true)?;
+        parts.push(Part {
+            kind: PartKind::KeySample,
+            column: key.column as u32,
+            tier,
+            below: bound,
+            rows: batch.num_rows() as u64,
+            bytes: pack_rows(&batch, &of_columns(distinct, &columns))?.into(),
+        });
+        least = bound;
+        tier += 1;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+    use crate::hash::mix;
+
+    #[test]
+    fn quantized_values_are_few_and_close() {
+        let values: Vec<_> = (0..10_000u64)
+            .map(|i| (i % 9 != 0).then(|| (mix(i) % 5_000) as i64))
+            .collect();
+        let array: ArrayRef = Arc::new(Int64Array::from(values.clone()));
+        let coded = quantized(&array).unwrap();
+        let coded = coded.as_primitive::<Int64Type>();
+        let distinct: std::collections::HashSet<_> = coded.iter().flatten().collect();
+        assert!(distinct.len() <= CODES, "{}", distinct.len());
+        for (value, code) in values.iter().zip(coded.iter()) {
+            assert_eq!(value.is_some(), code.is_some());
+            if let (Some(value), Some(code)) = (value, code) {
+                assert!(
+                    (value - code).abs() <= 2 * 5_000 / CODES as i64 + 2,
+                    "{value} {code}"
+                );
+            }
+        }
+        let equal: ArrayRef = Arc::new(Int64Array::from(vec![3; 600]));
+        assert_eq!(&quantized(&equal).unwrap(), &equal);
+        let empty: ArrayRef = Arc::new(Int64Array::from(Vec::<i64>::new()));
+        assert_eq!(quantized(&empty).unwrap().len(), 0);
+    }
+}

@@ -1,0 +1,174 @@
+//! Most frequent values of a stream in bounded memory: Misra and Gries (1982), with the purge of Anderson et al. (IMC 2017).
+//!
+//! A table counts hashes. When it is full, the median count is taken off all of them, and those that fall to zero make
+//! room. A count is then too low by at most what was taken off in total, which is at most the number of values over half the
+//! size of the table. Summaries add up with their errors (Agarwal et al., PODS 2012).
+
+/// Slots of the table; a power of two.
+const SLOTS: usize = 1 << 14;
+
+/// Counters before a purge.
+const FULL: usize = SLOTS / 4 * 3;
+
+/// Slots at first.
+const FEW: usize = 1 << 6;
+
+/// Counts of the most frequent hashes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frequent {
+    /// `(hash, count)` by open addressing; a count of zero is an empty slot.
+    slots: Vec<(u64, u64)>,
+    used: usize,
+    /// What was taken off each counter at most.
+    error: u64,
+}
+
+impl Frequent {
+    /// Counts a value `count` times; a count of zero is ignored.
+    pub(crate) fn add(&mut self, hash: u64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        if self.used * 4 >= self.slots.len() * 3 {
+            self.make_room();
+        }
+        let index = self.find(hash);
+        let slot = &mut self.slots[index];
+        self.used += usize::from(slot.1 == 0);
+        *slot = (hash, slot.1 + count);
+    }
+
+    fn find(&self, hash: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        // The low bits: the high ones choose rows for key samples, and may all be zero.
+        let mut index = hash as usize & mask;
+        while self.slots[index].1 != 0 && self.slots[index].0 != hash {
+            index = (index + 1) & mask;
+        }
+        index
+    }
+
+    fn make_room(&mut self) {
+        let mut counters = self.counters();
+        if counters.len() >= FULL {
+            let middle = counters.len() / 2;
+            let (_, &mut (_, median), _) =
+                counters.select_nth_unstable_by_key(middle, |counter| counter.1);
+            counters.retain_mut(|counter| {
+                counter.1 = counter.1.saturating_sub(median);
+                counter.1 > 0
+            });
+            self.error += median;
+        }
+        let slots = (counters.len() * 2).next_power_of_two().clamp(FEW, SLOTS);
+        self.slots.clear();
+        self.slots.resize(slots, (0, 0));
+        self.used = counters.len();
+        for counter in counters {
+            let index = self.find(counter.0);
+            self.slots[index] = counter;
+        }
+    }
+
+    fn counters(&self) -> Vec<(u64, u64)> {
+        let used = |slot: &&(u64, u64)| slot.1 > 0;
+        self.slots.iter().filter(used).copied().collect()
+    }
+
+    /// Adds what another summary counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.error += other.error;
+        for &(hash, count) in &other.slots {
+            self.add(hash, count);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used == 0 && self.error == 0
+    }
+
+    /// The number of distinct values, if the table never overflowed.
+    pub(crate) fn distinct(&self) -> Option<u64> {
+        (self.error == 0).then_some(self.used as u64)
+    }
+
+    /// What a true count may exceed the counted one by.
+    pub(crate) fn error(&self) -> u64 {
+        self.error
+    }
+
+    /// The hashes that have a counter.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.slots
+            .iter()
+            .filter(|slot| slot.1 > 0)
+            .map(|slot| slot.0)
+    }
+
+    /// All counters, the most frequent first, ties by hash.
+    pub(crate) fn into_sorted(self) -> Vec<(u64, u64)> {
+        let mut counters = self.counters();
+        counters.sort_unstable_by_key(|&(hash, count)| (std::cmp::Reverse(count), hash));
+        counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::hash::mix;
+
+    /// Every counter is within the error, and every value beyond the error has a counter.
+    fn check(frequent: Frequent, stream: &[u64], exact: bool) {
+        let mut truth: HashMap<u64, u64> = HashMap::new();
+        stream
+            .iter()
+            .for_each(|&hash| *truth.entry(hash).or_default() += 1);
+        let error = frequent.error();
+        assert!(error <= stream.len() as u64 / (FULL as u64 / 2));
+        assert_eq!(frequent.distinct(), exact.then_some(truth.len() as u64));
+        let counted: HashMap<_, _> = frequent.into_sorted().into_iter().collect();
+        for (hash, count) in truth {
+            let low = counted.get(&hash).copied().unwrap_or(0);
+            assert!(
+                low <= count && count <= low + error,
+                "{low} {count} {error}"
+            );
+        }
+    }
+
+    fn count(stream: &[u64]) -> Frequent {
+        let mut frequent = Frequent::default();
+        stream.iter().for_each(|&hash| frequent.add(hash, 1));
+        frequent
+    }
+
+    #[test]
+    fn counts_are_within_the_error() {
+        let few: Vec<_> = (0..50_000).map(|i| mix(i % 9000)).collect();
+        check(count(&few), &few, true);
+        let skewed: Vec<_> = (1..300_000u64)
+            .map(|i| mix(mix(i) % (1 << (i % 20))))
+            .collect();
+        check(count(&skewed), &skewed, false);
+        let unique: Vec<_> = (0..200_000).map(mix).collect();
+        check(count(&unique), &unique, false);
+        // Hashes that agree in their high bits, as those of a key sample do.
+        let low: Vec<_> = (0..20_000).collect();
+        check(count(&low), &low, false);
+    }
+
+    #[test]
+    fn merged_counts_are_within_the_summed_error() {
+        let stream: Vec<_> = (1..400_000u64)
+            .map(|i| mix(mix(i) % (1 << (i % 19))))
+            .collect();
+        let mut whole = Frequent::default();
+        stream
+            .chunks(7_000)
+            .for_each(|part| whole.merge(&count(part)));
+        check(whole, &stream, false);
+    }
+}

@@ -1,0 +1,300 @@
+//! Everything that is counted of a column while its values go by.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, Int32Type};
+use arrow::error::ArrowError;
+
+use crate::frequent::Frequent;
+use crate::hash::{hash_rows, value_bytes};
+use crate::kll::Kll;
+use crate::ndv::{DistinctBuilder, DistinctUnion};
+use crate::value::{Family, Value, values_of};
+
+/// Longer strings are ordered by their first bytes.
+const ORDERED_BYTES: usize = 128;
+
+/// A value in a quantile sketch: of one kind with all others there, and never NaN.
+#[derive(Clone, Debug)]
+pub(crate) struct Ordered(pub(crate) Value);
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.compare(&other.0).unwrap_or(Ordering::Equal)
+    }
+}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ordered {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ordered {}
+
+/// Least and greatest value, for files whose footers do not tell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extremes {
+    pub(crate) min: Option<Value>,
+    pub(crate) max: Option<Value>,
+    /// Some value has no place in the order, as decimals beyond 128 bits.
+    pub(crate) unknown: bool,
+}
+
+impl Extremes {
+    fn add(&mut self, value: Value) {
+        let below = |a: &Value, b: &Option<Value>, order| match b {
+            Some(b) => a.compare(b) == Some(order),
+            None => true,
+        };
+        if below(&value, &self.min, Ordering::Less) {
+            self.min = Some(value.clone());
+        }
+        if below(&value, &self.max, Ordering::Greater) {
+            self.max = Some(value);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.unknown |= other.unknown;
+        [other.min, other.max]
+            .into_iter()
+            .flatten()
+            .for_each(|value| self.add(value));
+    }
+}
+
+/// What is counted of a part of a column.
+pub(crate) struct ColumnSketch {
+    pub(crate) nulls: u64,
+    /// Bytes of the values that are not null, for types whose values differ in size.
+    pub(crate) value_bytes: Option<u64>,
+    pub(crate) distinct: DistinctBuilder,
+    pub(crate) frequent: Frequent,
+    pub(crate) quantiles: Kll<Ordered>,
+    /// Where they are asked for.
+    pub(crate) extremes: Option<Extremes>,
+    /// Rows by hash, equal neighbours taken together: what the last call added.
+    pub(crate) runs: Vec<(u64, u64)>,
+    hashes: Vec<u64>,
+}
+
+impl ColumnSketch {
+    pub(crate) fn new(with_extremes: bool) -> Self {
+        Self {
+            nulls: 0,
+            value_bytes: None,
+            distinct: DistinctBuilder::new(),
+            frequent: Frequent::default(),
+            quantiles: Kll::default(),
+            extremes: with_extremes.then(Extremes::default),
+            runs: Vec::new(),
+            hashes: Vec::new(),
+        }
+    }
+
+    /// The hashes of the array added last, by row; what stands at nulls means nothing.
+    pub(crate) fn hashes(&self) -> &[u64] {
+        &self.hashes
+    }
+
+    /// Counts the values of an array.
+    pub(crate) fn add(&mut self, array: &ArrayRef) {
+        let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+        self.nulls += nulls.as_ref().map_or(0, |nulls| nulls.null_count() as u64);
+        if let Some(bytes) = value_bytes(array) {
+            *self.value_bytes.get_or_insert(0) += bytes;
+        }
+        self.hashes.clear();
+        self.runs.clear();
+        if !hash_rows(array, &mut self.hashes) {
+            return;
+        }
+        match &nulls {
+            None => collect_runs(&mut self.runs, self.hashes.iter().copied()),
+            Some(nulls) => {
+                let valid = nulls.valid_indices().map(|row| self.hashes[row]);
+                collect_runs(&mut self.runs, valid);
+            }
+        }
+        self.add_runs();
+    }
+
+    /// Counts rows by hash: what `runs` holds.
+    fn add_runs(&mut self) {
+        for &(hash, rows) in &self.runs {
+            self.distinct.add(hash);
+            self.frequent.add(hash, rows);
+        }
+    }
+
+    /// Counts each entry of a dictionary with its rows.
+    pub(crate) fn add_entries(&mut self, hashes: &[u64], rows: &[u64]) {
+        let used = hashes.iter().copied().zip(rows.iter().copied());
+        self.runs.clear();
+        self.runs.extend(used.filter(|(_, rows)| *rows > 0));
+        self.add_runs();
+    }
+
+    /// Orders a sample of the values, and finds the extremes of all if they are asked for.
+    pub(crate) fn order(&mut self, array: &ArrayRef, sampled: &[u32]) -> Result<(), ArrowError> {
+        let all = sampled.len() == array.len();
+        if !sampled.is_empty() {
+            let some = match all {
+                true => Arc::clone(array),
+                false => take(array, &UInt32Array::from(sampled.to_vec()), None)?,
+            };
+            for value in values_of(&plain(&some)?).into_iter().flatten() {
+                let value = match value {
+                    Value::Bytes(mut bytes) if bytes.len() > ORDERED_BYTES => {
+                        bytes.truncate(ORDERED_BYTES);
+                        Value::Bytes(bytes)
+                    }
+                    value => value,
+                };
+                self.quantiles.insert(Ordered(value));
+            }
+        }
+        if let Some(extremes) = &mut self.extremes {
+            let array = plain(array)?;
+            let valid = array.len() - array.logical_null_count();
+            let mut seen = 0;
+            for value in values_of(&array).into_iter().flatten() {
+                seen += 1;
+                extremes.add(value);
+            }
+            // NaN has no place among bounds, and needs none.
+            let floats = Family::of(array.data_type()) == Family::Float;
+            extremes.unknown |= seen < valid && !floats;
+        }
+        Ok(())
+    }
+}
+
+fn collect_runs(runs: &mut Vec<(u64, u64)>, hashes: impl Iterator<Item = u64>) {
+    for hash in hashes {
+        match runs.last_mut() {
+            Some(last) if last.0 == hash => last.1 += 1,
+            _ => runs.push((hash, 1)),
+        }
+    }
+}
+
+/// An array in a layout of its own: strings as offsets into one buffer, dictionaries as their values.
+///
+/// A few views taken from many keep all the buffers of the many alive.
+pub(crate) fn plain(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match plain_type(array.data_type()) {
+        to if to == *array.data_type() => Ok(Arc::clone(array)),
+        to => cast(array, &to),
+    }
+}
+
+/// The type of arrays that samples hold for columns of a type.
+pub(crate) fn plain_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Dictionary(_, values) => plain_type(values),
+        other => other.clone(),
+    }
+}
+
+/// The sketches of a column of a file, made of those of its parts in their order.
+#[derive(Default)]
+pub(crate) struct ColumnTotal {
+    pub(crate) nulls: u64,
+    pub(crate) value_bytes: Option<u64>,
+    pub(crate) distinct: DistinctUnion,
+    pub(crate) frequent: Frequent,
+    pub(crate) quantiles: Kll<Ordered>,
+    pub(crate) extremes: Option<Extremes>,
+}
+
+impl ColumnTotal {
+    pub(crate) fn merge(&mut self, part: ColumnSketch) {
+        self.nulls += part.nulls;
+        if let Some(bytes) = part.value_bytes {
+            *self.value_bytes.get_or_insert(0) += bytes;
+        }
+        self.distinct.add_builder(&part.distinct);
+        if self.frequent.is_empty() {
+            self.frequent = part.frequent;
+        } else {
+            self.frequent.merge(&part.frequent);
+        }
+        self.quantiles.merge(part.quantiles);
+        if let Some(extremes) = part.extremes {
+            self.extremes.get_or_insert_default().merge(extremes);
+        }
+    }
+}
+
+/// Counts the rows of each entry over batches that share a dictionary.
+#[derive(Default)]
+pub(crate) struct EntryCounts {
+    entries: Option<ArrayRef>,
+    hashes: Vec<u64>,
+    rows: Vec<u64>,
+}
+
+impl EntryCounts {
+    /// Counts a batch. A batch with another dictionary hands what was counted before to `sketch` and `on_runs`.
+    pub(crate) fn add(
+        &mut self,
+        array: &ArrayRef,
+        sketch: &mut ColumnSketch,
+        on_runs: &mut dyn FnMut(&[(u64, u64)]),
+    ) {
+        let array = array.as_dictionary::<Int32Type>();
+        let same = |entries: &ArrayRef| Arc::ptr_eq(entries, array.values());
+        if !self.entries.as_ref().is_some_and(same) {
+            self.flush(sketch, on_runs);
+            self.entries = Some(Arc::clone(array.values()));
+            self.hashes.clear();
+            hash_rows(array.values(), &mut self.hashes);
+            self.rows.resize(self.hashes.len(), 0);
+        }
+        let keys = array.keys();
+        sketch.nulls += keys.null_count() as u64;
+        // Arrow has checked the keys.
+        match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => keys
+                .values()
+                .iter()
+                .for_each(|&key| self.rows[key as usize] += 1),
+            Some(nulls) => nulls
+                .valid_indices()
+                .for_each(|row| self.rows[keys.values()[row] as usize] += 1),
+        }
+    }
+
+    /// The hash of each row of the batch that was counted last; what stands at nulls means nothing.
+    pub(crate) fn hashes_of(&self, array: &ArrayRef) -> Vec<u64> {
+        let keys = array.as_dictionary::<Int32Type>().keys().values();
+        let hash = |key: &i32| self.hashes.get(*key as usize).copied().unwrap_or(0);
+        keys.iter().map(hash).collect()
+    }
+
+    /// Hands what was counted to `sketch` and `on_runs`.
+    pub(crate) fn flush(
+        &mut self,
+        sketch: &mut ColumnSketch,
+        on_runs: &mut dyn FnMut(&[(u64, u64)]),
+    ) {
+        sketch.add_entries(&self.hashes, &self.rows);
+        on_runs(&sketch.runs);
+        self.entries = None;
+        self.hashes.clear();
+        self.rows.clear();
+    }
+}
