@@ -26,6 +26,9 @@ const FILES_IN_FLIGHT: usize = 32;
 /// Footers that are kept between the footer pass, which finds the keys, and the scan pass. Others are read again.
 const FOOTERS_KEPT: usize = 256;
 
+/// Files of this size in bytes are scanned one at a time: each is work enough for all cores, and holds much memory.
+const LARGE_FILE: u64 = 4 << 20;
+
 /// How to analyze.
 #[derive(Clone, Debug)]
 pub struct AnalyzeOptions {
@@ -121,6 +124,15 @@ struct Work {
     entry: Option<Arc<FileEntry>>,
     footer: Option<Footer>,
     bytes_read: Option<u64>,
+}
+
+/// What may be done at once, and kept.
+struct Permits {
+    /// What the statistics may take, as a share of the data.
+    share: f64,
+    /// Units of column chunks that are fetched and decoded.
+    units: Semaphore,
+    large_files: Semaphore,
 }
 
 impl Catalog {
@@ -234,8 +246,12 @@ impl Catalog {
             work.push(next);
         }
         let keys = self.keys(&work, tables, options);
-        let permits = Semaphore::new(options.concurrency.max(1));
-        // Each file that is being scanned holds its sketches.
+        let data: u64 = known.sizes().0 + work.iter().map(|work| work.version.size).sum::<u64>();
+        let permits = Permits {
+            share: options.budget.limit(data) as f64 / data.max(1) as f64,
+            units: Semaphore::new(options.concurrency.max(1)),
+            large_files: Semaphore::new(1),
+        };
         let in_flight = FILES_IN_FLIGHT.min(2 * options.concurrency.max(1));
         let mut summary = AnalyzeSummary::default();
         let mut done: Vec<(String, Vec<Arc<FileEntry>>)> = tables
@@ -371,7 +387,7 @@ impl Catalog {
         work: Work,
         keys: &[HashSet<String>],
         options: &AnalyzeOptions,
-        permits: &Semaphore,
+        permits: &Permits,
         progress: &dyn Progress,
     ) -> Result<(usize, Arc<FileEntry>, Option<u64>), StatsError> {
         let Some(entry) = work.entry else {
@@ -411,9 +427,16 @@ impl Catalog {
                     .enumerate()
                     .filter_map(is_key)
                     .collect(),
+                share: permits.share,
                 concurrency: options.concurrency,
-                permits,
+                permits: &permits.units,
                 progress,
+            };
+            let large = work.meta.size >= LARGE_FILE;
+            let _permit = match large {
+                // The semaphore is never closed.
+                true => permits.large_files.acquire().await.ok(),
+                false => None,
             };
             let scanned: Scanned = scan(&input, footer).await?;
             bytes_read += scanned.bytes_read;

@@ -11,7 +11,7 @@
 //! Memory: `concurrency` units at once, each with its stored bytes (8 MiB, or one larger column chunk), one batch of decoded values
 //! (about 4 MiB), the page and the dictionary that it comes from, and under 1 MiB of sketches; for key columns the count of each
 //! key (at most 68 MiB for each of `concurrency` columns) and up to 64 MiB of bytes kept; and the rows of the samples, at most
-//! 128 MiB before they are packed, and half as much again while they are.
+//! 64 MB before they are packed, and twice as much again while they are. Files of more than a few megabytes are scanned one at a time.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -55,13 +55,16 @@ pub(crate) const WHOLE_ROWS: u64 = 262_144;
 pub(crate) const SAMPLE_ROWS: u64 = 20_000;
 
 /// Bytes of the rows that are taken from a file, not yet packed.
-const TAKEN_BYTES: f64 = 128e6;
+const TAKEN_BYTES: f64 = 64e6;
 
 /// Columns of wider values on average are left out of samples.
 const WIDEST_TAKEN: f64 = 2048.0;
 
 /// Share of a file's rows in a key sample, and the fewest and most rows.
 const KEY_SHARE: f64 = 0.03;
+
+/// Part of the budget that the key samples of a file may use together. A row takes as much space in a sample as in its file.
+const KEY_BUDGET: f64 = 0.7;
 const KEY_ROWS: (f64, f64) = (20_000.0, 200_000.0);
 
 /// Keys of fewer distinct values have no sample of their own: their degrees tell all, and few keys make a poor sample.
@@ -74,6 +77,8 @@ pub(crate) struct ScanInput<'a> {
     pub(crate) key: &'a str,
     /// Columns that joins may use.
     pub(crate) keys: Vec<usize>,
+    /// What the statistics may take, as a share of the data.
+    pub(crate) share: f64,
     pub(crate) concurrency: usize,
     pub(crate) permits: &'a Semaphore,
     pub(crate) progress: &'a dyn Progress,
@@ -168,7 +173,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
         input,
         readers: Readers::new(&footer.arrow),
         priorities: Priorities::of_file(name, rows, footer.schema_fingerprint),
-        ordered_below: share_to_bound(ORDERED_ROWS / rows.max(1) as f64),
+        ordered: None,
         kept: Mutex::default(),
         keep: false,
         bytes_read: 0,
@@ -218,9 +223,13 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
             .filter(|row| scan.priorities.of(*row) < below)
             .collect();
         let most_rows = (TAKEN_BYTES / shape.taken_width.max(1.0)) / (input.keys.len() + 1) as f64;
-        let target = (rows as f64 * KEY_SHARE)
+        let affordable = input.share * KEY_BUDGET / input.keys.len().max(1) as f64;
+        let target = (rows as f64 * KEY_SHARE.min(affordable))
             .clamp(KEY_ROWS.0, KEY_ROWS.1)
             .min(most_rows);
+        let bound = share_to_bound(ORDERED_ROWS / rows as f64);
+        let ordered = (0..rows).filter(|row| scan.priorities.of(*row) < bound);
+        scan.ordered = Some(Arc::new(ordered.collect()));
         scan.keep = chunks
             .iter()
             .filter(|chunk| input.keys.contains(&chunk.column))
@@ -302,8 +311,8 @@ struct Scan<'a> {
     input: &'a ScanInput<'a>,
     readers: Readers,
     priorities: Priorities,
-    /// Rows of lower priority go into histograms.
-    ordered_below: u64,
+    /// Rows that go into histograms, ascending; `None` for all.
+    ordered: Option<Arc<Vec<u64>>>,
     /// Bytes of chunks by column and row group.
     kept: Mutex<HashMap<(usize, usize), Bytes>>,
     keep: bool,
@@ -374,8 +383,7 @@ impl Scan<'_> {
     /// Reads chunks and adds up what is found, in their order.
     async fn run(&mut self, chunks: &[Chunk], tasks: Arc<Vec<Task>>) -> Result<(), StatsError> {
         let input = self.input;
-        let (readers, priorities, ordered_below) =
-            (&self.readers, self.priorities, self.ordered_below);
+        let (readers, ordered) = (&self.readers, &self.ordered);
         let (kept, keep) = (&self.kept, self.keep);
         let needed = |chunk: &&Chunk| {
             let task = &tasks[chunk.column];
@@ -387,9 +395,11 @@ impl Scan<'_> {
             // The semaphore is never closed.
             let _permit = input.permits.acquire().await;
             let (fetched, bytes) = fetch(input, &unit, kept, keep).await?;
-            let (readers, tasks) = (readers.clone(), Arc::clone(tasks));
-            let work =
-                move || count_unit(&unit, fetched, &readers, &tasks, priorities, ordered_below);
+            let (readers, tasks, ordered) = (readers.clone(), Arc::clone(tasks), ordered.clone());
+            let work = move || {
+                let ordered = ordered.as_deref().map(Vec::as_slice);
+                count_unit(&unit, fetched, &readers, &tasks, ordered)
+            };
             let found = spawn_blocking(work).await;
             let found = found.map_err(|source| StatsError::worker(input.key, &source))?;
             let found = found.map_err(|source| StatsError::parquet(input.key, source))?;
@@ -518,8 +528,7 @@ fn count_unit(
     fetched: Vec<Bytes>,
     readers: &Readers,
     tasks: &[Task],
-    priorities: Priorities,
-    ordered_below: u64,
+    ordered: Option<&[u64]>,
 ) -> Result<Vec<Found>, ParquetError> {
     let mut all: Vec<Found> = Vec::new();
     for (chunk, bytes) in unit.iter().zip(fetched) {
@@ -536,9 +545,7 @@ fn count_unit(
                 task,
                 found,
                 entries: EntryCounts::default(),
-                priorities,
-                ordered_below,
-                sampled: Vec::new(),
+                ordered,
                 dictionary: false,
             };
             let visit = |row: u64, array: &ArrayRef| counting.visit(chunk.first_row + row, array);
@@ -558,15 +565,21 @@ fn count_unit(
     Ok(all)
 }
 
+/// Those of some rows that lie in a batch, by their places in it. `rows` is ascending.
+fn within(rows: &[u64], first_row: u64, batch_rows: usize) -> UInt32Array {
+    let start = rows.partition_point(|row| *row < first_row);
+    let rest = &rows[start..];
+    let end = rest.partition_point(|row| *row < first_row + batch_rows as u64);
+    UInt32Array::from_iter_values(rest[..end].iter().map(|row| (row - first_row) as u32))
+}
+
 /// A column chunk that is being counted.
 struct Counting<'a> {
     task: &'a Task,
     found: &'a mut Found,
     entries: EntryCounts,
-    priorities: Priorities,
-    ordered_below: u64,
-    /// Rows of a batch that go into the histogram.
-    sampled: Vec<u32>,
+    /// Rows that go into the histogram; `None` for all.
+    ordered: Option<&'a [u64]>,
     /// The values come as a dictionary, whose bytes the writer has counted.
     dictionary: bool,
 }
@@ -596,27 +609,18 @@ impl Counting<'_> {
                 count_keys(&sketch.runs);
                 candidates(sketch.hashes());
             }
-            self.sampled.clear();
-            let rows = 0..array.len() as u32;
-            match self.ordered_below {
-                u64::MAX => self.sampled.extend(rows),
-                below => self.sampled.extend(
-                    rows.filter(|row| self.priorities.of(first_row + u64::from(*row)) < below),
-                ),
-            }
-            sketch.order(array, &self.sampled)?;
+            let ordered = self
+                .ordered
+                .map(|rows| within(rows, first_row, array.len()));
+            sketch.order(array, ordered)?;
         }
         match &task.take {
             Take::Nothing => {}
             Take::All => self.found.taken.push(plain(array)?),
             Take::Rows(selected) => {
-                let start = selected.partition_point(|row| *row < first_row);
-                let end = selected.partition_point(|row| *row < first_row + array.len() as u64);
-                let within = selected[start..end]
-                    .iter()
-                    .map(|row| (row - first_row) as u32);
-                if start < end {
-                    let some = take(array, &UInt32Array::from_iter_values(within), None)?;
+                let selected = within(selected, first_row, array.len());
+                if !selected.is_empty() {
+                    let some = take(array, &selected, None)?;
                     self.found.taken.push(plain(&some)?);
                 }
             }

@@ -145,13 +145,16 @@ impl ColumnSketch {
         self.add_runs();
     }
 
-    /// Orders a sample of the values, and finds the extremes of all if they are asked for.
-    pub(crate) fn order(&mut self, array: &ArrayRef, sampled: &[u32]) -> Result<(), ArrowError> {
-        let all = sampled.len() == array.len();
-        if !sampled.is_empty() {
-            let some = match all {
-                true => Arc::clone(array),
-                false => take(array, &UInt32Array::from(sampled.to_vec()), None)?,
+    /// Orders some of the values, or all, and finds the extremes of all if they are asked for.
+    pub(crate) fn order(
+        &mut self,
+        array: &ArrayRef,
+        some: Option<UInt32Array>,
+    ) -> Result<(), ArrowError> {
+        if some.as_ref().is_none_or(|some| !some.is_empty()) {
+            let some = match some {
+                None => Arc::clone(array),
+                Some(some) => take(array, &some, None)?,
             };
             for value in values_of(&plain(&some)?).into_iter().flatten() {
                 let value = match value {
