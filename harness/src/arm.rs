@@ -1,7 +1,8 @@
 //! An arm of an experiment: which optimizer plans the queries.
 //!
-//! `default` is DataFusion untouched, `literal` DataFusion without its own join flattening, `joinwright` this
-//! project with its default parts, and `estimator=textbook,enumerator=dpccp` this project with parts by name.
+//! `default` is DataFusion untouched, `default+stats` DataFusion whose own estimates see the statistics of the catalog,
+//! `literal` DataFusion without its own join flattening, `joinwright` this project with its default parts, and
+//! `estimator=textbook,enumerator=dpccp` this project with parts by name.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ use anyhow::{Result, bail};
 pub(crate) enum Kind {
     /// DataFusion as its users have it.
     Default,
+    /// DataFusion, which chooses build sides by the statistics of the catalog; the order of joins is its own.
+    DefaultStats,
     /// DataFusion without `eliminate_cross_join`: the joins stay as the query wrote them.
     Literal,
     /// The join ordering of this project.
@@ -26,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) cost: Option<String>,
     /// In csg-cmp-pairs.
     pub(crate) budget: Option<u64>,
+    /// Whether DataFusion's own estimates see the statistics of the catalog.
+    pub(crate) stats: Option<bool>,
 }
 
 /// One arm, under the name it was given on the command line.
@@ -44,16 +49,18 @@ pub(crate) struct KnownParts {
 }
 
 impl Arm {
-    /// Parses `default`, `literal`, `joinwright`, or `key=value,…`; fails with a line that names the unknown word.
+    /// Parses `default`, `default+stats`, `literal`, `joinwright`, or `key=value,…`; fails with a line that names the
+    /// unknown word.
     pub(crate) fn parse(text: &str, known: &KnownParts) -> Result<Self> {
         let kind = match text.trim() {
             "default" => Kind::Default,
+            "default+stats" => Kind::DefaultStats,
             "literal" => Kind::Literal,
             "joinwright" => Kind::Joinwright(Parts::default()),
             parts if parts.contains('=') => Kind::Joinwright(parse_parts(parts, known)?),
             other => bail!(
-                "unknown arm `{other}`: an arm is `default`, `literal`, `joinwright`, or parts such as \
-                 `estimator=textbook,enumerator=dpccp,cost=cout`"
+                "unknown arm `{other}`: an arm is `default`, `default+stats`, `literal`, `joinwright`, or parts such \
+                 as `estimator=textbook,enumerator=dpccp,cost=cout`"
             ),
         };
         Ok(Self {
@@ -85,15 +92,22 @@ impl Arm {
 
     /// The options of this arm by name, for the record of a run.
     pub(crate) fn options(&self) -> BTreeMap<String, String> {
-        let Kind::Joinwright(parts) = &self.kind else {
-            return BTreeMap::new();
+        let parts = match &self.kind {
+            Kind::Joinwright(parts) => parts,
+            Kind::DefaultStats => &Parts {
+                stats: Some(true),
+                ..Parts::default()
+            },
+            Kind::Default | Kind::Literal => return BTreeMap::new(),
         };
         let budget = parts.budget.map(|pairs| pairs.to_string());
+        let stats = parts.stats.map(|stats| on_or_off(stats).to_owned());
         [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
             ("budget", &budget),
+            ("stats", &stats),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
@@ -112,17 +126,31 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
                 Ok(pairs) => parts.budget = Some(pairs),
                 Err(_) => bail!("budget `{value}` is not a number of csg-cmp-pairs"),
             },
-            "physical" => match value.as_str() {
-                "off" => {}
-                "on" => bail!("physical=on is not available yet"),
-                _ => bail!("physical is `on` or `off`, not `{value}`"),
-            },
+            "physical" => {
+                if parse_switch(&key, &value)? {
+                    bail!("physical=on is not available yet");
+                }
+            }
+            "stats" => parts.stats = Some(parse_switch(&key, &value)?),
             _ => bail!(
-                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, physical and budget"
+                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, physical, budget \
+                 and stats"
             ),
         }
     }
     Ok(parts)
+}
+
+fn parse_switch(key: &str, value: &str) -> Result<bool> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => bail!("{key} is `on` or `off`, not `{value}`"),
+    }
+}
+
+fn on_or_off(switch: bool) -> &'static str {
+    if switch { "on" } else { "off" }
 }
 
 /// Splits at commas; a piece without `=` belongs to the value before it, as in `enumerator=quickpick:10,42`.
@@ -180,8 +208,13 @@ mod tests {
     fn names_and_parts() {
         assert_eq!(Arm::parse("default", &known()).unwrap().kind, Kind::Default);
         assert_eq!(Arm::parse("literal", &known()).unwrap().kind, Kind::Literal);
+        let stats = Arm::parse("default+stats", &known()).unwrap();
+        assert_eq!(
+            (&stats.kind, stats.options()["stats"].as_str()),
+            (&Kind::DefaultStats, "on")
+        );
         let arm = Arm::parse(
-            "estimator=simpli,enumerator=quickpick:10,42,cost=cout,physical=off,budget=99",
+            "estimator=simpli,enumerator=quickpick:10,42,cost=cout,physical=off,budget=99,stats=on",
             &known(),
         )
         .unwrap();
@@ -191,6 +224,7 @@ mod tests {
         assert_eq!(parts.estimator.as_deref(), Some("simpli"));
         assert_eq!(parts.enumerator.as_deref(), Some("quickpick:10,42"));
         assert_eq!(parts.budget, Some(99));
+        assert_eq!(parts.stats, Some(true));
         assert_eq!(arm.options()["enumerator"], "quickpick:10,42");
     }
 
@@ -204,6 +238,8 @@ mod tests {
         check_error("speed=high", "unknown part `speed`");
         check_error("budget=lots", "budget `lots`");
         check_error("physical=on", "not available yet");
+        check_error("stats=yes", "stats is `on` or `off`, not `yes`");
+        check_error("default+statistics", "`default+stats`");
         check_error("dpccp,cost=cout", "does not start with a part");
         check_error("cost=cout,cost=cout", "given twice");
     }

@@ -57,8 +57,8 @@ pub(crate) struct CacheArgs {
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) suite: SuiteArgs,
-    /// `default`, `literal`, `joinwright`, or parts such as `estimator=textbook,enumerator=goo`; may be repeated
-    /// [default: default joinwright]
+    /// `default`, `default+stats`, `literal`, `joinwright`, or parts such as `estimator=textbook,enumerator=goo`; may be
+    /// repeated [default: default joinwright]
     #[arg(long = "arm", value_name = "ARM")]
     pub(crate) arms: Vec<String>,
     /// The queries to run, separated by commas [default: all]

@@ -92,7 +92,7 @@ impl Session {
                 rules.retain(|rule| rule.name() != FLATTENING);
                 builder.with_optimizer_rules(rules)
             }
-            Kind::Joinwright(_) => {
+            Kind::DefaultStats | Kind::Joinwright(_) => {
                 builder.with_join_ordering(Arc::clone(catalog), ordering.clone())
             }
         };
@@ -109,15 +109,22 @@ impl Session {
 
     /// Sets the options of the parts that the arm names.
     fn set_parts(&self) -> Result<()> {
-        let Kind::Joinwright(parts) = &self.kind else {
-            return Ok(());
+        let parts = match &self.kind {
+            Kind::Joinwright(parts) => parts,
+            Kind::DefaultStats => {
+                self.set("joinwright.enabled", "false")?;
+                return self.set("joinwright.inject_statistics", "true");
+            }
+            Kind::Default | Kind::Literal => return Ok(()),
         };
         let budget = parts.budget.map(|pairs| pairs.to_string());
+        let stats = parts.stats.map(|stats| stats.to_string());
         for (option, value) in [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
             ("budget", &budget),
+            ("inject_statistics", &stats),
         ] {
             if let Some(value) = value {
                 self.set(&format!("joinwright.{option}"), value)?;

@@ -53,6 +53,7 @@ pub mod trace;
 pub use options::JoinwrightOptions;
 pub use registry::Registry;
 pub use rules::{
-    JoinOrdering, PlanLine, ReorderJoins, SessionStateBuilderExt, estimate_plan, observe,
+    InjectStatistics, JoinOrdering, PlanLine, ReorderJoins, SessionStateBuilderExt, estimate_plan,
+    observe,
 };
 pub use trace::{Trace, TraceLog};

@@ -28,6 +28,10 @@ extensions_options! {
 
         /// Whether a region stays as written when the size of one of its tables is not known.
         pub require_statistics: bool, default = true
+
+        /// Whether DataFusion's own estimates, by which it picks the build sides of joins, see the
+        /// statistics of the catalog. Works without `enabled`: the order of joins then stays as it is.
+        pub inject_statistics: bool, default = false
     }
 }
 

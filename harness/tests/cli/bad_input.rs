@@ -158,6 +158,8 @@ fn unknown_arms() {
         ("enumerator=", "enumerator"),
         ("enumerator=goo,enumerator=dpccp", "enumerator"),
         ("budget=-1", "-1"),
+        ("stats=9", "stats"),
+        ("default+more", "default+more"),
     ] {
         check(
             &tiny,

@@ -129,6 +129,70 @@ fn bench_of_some_queries_and_arms() {
     assert_eq!(ran, BTreeSet::from(expected));
 }
 
+/// Statistics alone: the joins as DataFusion orders them, the build sides by what the catalog knows.
+#[test]
+fn bench_of_default_with_statistics() {
+    let tiny = Tiny::write();
+    // Without statistics, each item is thought to have a product of its own.
+    let grouped = "SELECT c.name, g.n FROM customer c
+         JOIN (SELECT product_id, count(*) AS n FROM item GROUP BY product_id) g ON c.id = g.product_id";
+    fs::write(tiny.suite().join("my queries/grouped.sql"), grouped).unwrap();
+    let table = joinwright(
+        tiny.folder(),
+        &[
+            "bench",
+            "tiny suite",
+            "--arm",
+            "default",
+            "--arm",
+            "default+stats",
+            "--runs",
+            "1",
+            "--warmup",
+            "0",
+            "--threads",
+            "2",
+            "--out",
+            "run",
+        ],
+    )
+    .ok();
+    assert!(table.contains("5 queries, 5 same"), "{table}");
+    let raw = fs::read_to_string(tiny.folder().join("run/raw.csv")).unwrap();
+    let samples = read_csv(&raw);
+    let plan = |query: &str, arm: &str| {
+        let mut of_arm = samples
+            .iter()
+            .filter(|sample| sample["query"] == query && sample["arm"] == arm);
+        of_arm.next().unwrap()["fingerprint"].clone()
+    };
+    assert_ne!(plan("grouped", "default"), plan("grouped", "default+stats"));
+    let readme = fs::read_to_string(tiny.folder().join("run/README.md")).unwrap();
+    assert!(readme.contains("default+stats: stats=on"), "{readme}");
+
+    // The joins are ordered as by default, whatever the catalog knows.
+    for (query, ..) in QUERIES {
+        let trees = |arm: &str| -> Vec<Value> {
+            let arguments = [
+                "plan",
+                "tiny suite",
+                "--query",
+                query,
+                "--arm",
+                arm,
+                "--json",
+            ];
+            let lines = joinwright(tiny.folder(), &arguments).ok();
+            let regions = lines.lines().map(|line| {
+                let region: Value = serde_json::from_str(line).unwrap();
+                region["tree"].clone()
+            });
+            regions.collect()
+        };
+        assert_eq!(trees("default+stats"), trees("default"), "{query}");
+    }
+}
+
 #[test]
 fn a_query_that_fails_is_a_row() {
     let tiny = Tiny::write();
@@ -316,7 +380,13 @@ fn sql_arms_agree() {
         };
         let default = rows("default");
         assert!(default.len() > 1, "{query}");
-        for arm in ["literal", "joinwright", "enumerator=goo"] {
+        for arm in [
+            "default+stats",
+            "literal",
+            "joinwright",
+            "enumerator=goo",
+            "enumerator=goo,stats=on",
+        ] {
             assert_eq!(rows(arm), default, "{arm}: {query}");
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! The crate `datafusion-sqllogictest` ships DataFusion's test files and the engine that runs them. Each file runs with
 //! DataFusion untouched, with joins ordered by the statistics of every Parquet table, and with joins ordered by absurd
-//! estimates. A record that is as expected in the first run has to be so in the others, except that
+//! estimates while DataFusion's own estimates see those statistics. A record that is as expected in the first run has
+//! to be so in the others, except that
 //! - an EXPLAIN may show another plan,
 //! - the rows of a query without ORDER BY may come in another order,
 //! - `SHOW ALL` lists our settings, too.

@@ -1,7 +1,9 @@
 //! The DataFusion rules and their installation.
 
+mod inject_statistics;
 mod reorder_joins;
 mod session;
 
+pub use inject_statistics::InjectStatistics;
 pub use reorder_joins::{PlanLine, ReorderJoins, estimate_plan, observe};
 pub use session::{JoinOrdering, SessionStateBuilderExt};

@@ -85,6 +85,13 @@ pub(crate) async fn optimized(context: &SessionContext, sql: &str) -> Result<Log
 
 /// The rows of a query as sorted text, to be compared as a multiset.
 pub(crate) async fn rows(context: &SessionContext, sql: &str) -> Result<Vec<String>> {
+    let mut rows = rows_in_order(context, sql).await?;
+    rows.sort();
+    Ok(rows)
+}
+
+/// The rows of a query as text.
+pub(crate) async fn rows_in_order(context: &SessionContext, sql: &str) -> Result<Vec<String>> {
     let batches = context.sql(sql).await?.collect().await?;
     let options = FormatOptions::default().with_null("NULL");
     let mut rows = vec![];
@@ -99,7 +106,6 @@ pub(crate) async fn rows(context: &SessionContext, sql: &str) -> Result<Vec<Stri
             rows.push(values.join("|"));
         }
     }
-    rows.sort();
     Ok(rows)
 }
 
