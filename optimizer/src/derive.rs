@@ -19,7 +19,7 @@ use datafusion::datasource::{MemTable, source_as_provider};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, TableScan,
 };
-use joinwright_stats::Snapshot;
+use joinwright_stats::{Snapshot, provider_key};
 use std::collections::HashSet;
 
 /// Rows of a relation of which nothing at all is known.
@@ -203,7 +203,19 @@ impl Deriver<'_> {
         {
             return Profile::from_stats(&stats, columns.iter().map(|(n, t)| (*n, t.clone())));
         }
-        if let Some(rows) = provider.downcast_ref::<MemTable>().and_then(memory_rows) {
+        let rows = provider.downcast_ref::<MemTable>().and_then(memory_rows);
+        // What is no listing may have been analyzed from its batches, under the name that queries use.
+        let name = provider_key(&scan.table_name.to_string());
+        if let Some(stats) = self.snapshot.table(&[name]) {
+            let known = columns.iter().map(|(n, t)| (*n, t.clone()));
+            let mut profile = Profile::from_stats(&stats, known);
+            if let Some(rows) = rows.filter(|rows| *rows != profile.rows) {
+                profile.set_rows(rows);
+                profile.stale = true;
+            }
+            return profile;
+        }
+        if let Some(rows) = rows {
             return Profile::counted(rows, types());
         }
         match provider.statistics().map(|s| s.num_rows) {
@@ -256,6 +268,7 @@ impl Deriver<'_> {
                 input.source.max(EstimateSource::Ndv)
             },
             known: input.known,
+            stale: input.stale,
             columns,
         }
     }
@@ -280,6 +293,7 @@ impl Deriver<'_> {
                     rows: combinations(&keys, input.rows).max(1.0),
                     source: input.source.max(EstimateSource::Ndv),
                     known: input.known,
+                    stale: input.stale,
                     columns: on
                         .select_expr
                         .iter()
@@ -314,6 +328,7 @@ impl Deriver<'_> {
                 rows: estimate.rows,
                 source: estimate.source,
                 known: profiles.iter().all(|p| p.known),
+                stale: profiles.iter().any(|p| p.stale),
                 columns,
             };
         }
@@ -367,6 +382,7 @@ impl Deriver<'_> {
             JoinType::RightMark => right.rows,
         };
         let known = left.known && right.known;
+        let stale = left.stale || right.stale;
         let mut profile = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
             JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
@@ -377,6 +393,7 @@ impl Deriver<'_> {
                     rows: left.rows.max(right.rows).max(rows),
                     source,
                     known,
+                    stale,
                     columns,
                 }
             }
@@ -500,6 +517,7 @@ fn guess(rows: f64) -> Profile {
         rows,
         source: EstimateSource::Guess,
         known: false,
+        stale: false,
         columns: vec![],
     }
 }
@@ -542,6 +560,7 @@ fn union_all(a: Profile, b: Profile) -> Profile {
         rows,
         source: a.source.max(b.source),
         known: a.known && b.known,
+        stale: a.stale || b.stale,
         columns,
     }
 }

@@ -30,6 +30,7 @@
 //! | [`registry`], [`options`] | parts by name, and the settings that name them |
 //! | [`rules`] | the DataFusion rules and their installation |
 //! | [`trace`] | what was decided and why, as data |
+//! | `provider` | [`analyze_provider`]: statistics of tables that are no Parquet files |
 //! | `extract`, `derive`, `emit` | between DataFusion's plans and the query graph |
 //!
 //! Only `rules`, `extract`, `derive` and `emit` know DataFusion plans. Nothing here reads files,
@@ -44,6 +45,7 @@ mod extract;
 pub mod join_graph;
 pub mod join_tree;
 pub mod options;
+mod provider;
 pub mod query_graph;
 pub mod registry;
 pub mod relset;
@@ -51,6 +53,7 @@ pub mod rules;
 pub mod trace;
 
 pub use options::JoinwrightOptions;
+pub use provider::analyze_provider;
 pub use registry::Registry;
 pub use rules::{
     InjectStatistics, JoinOrdering, PlanLine, ReorderJoins, SessionStateBuilderExt, estimate_plan,

@@ -65,6 +65,8 @@ pub struct TraceRelation {
     pub est_rows: f64,
     /// Where the estimate came from.
     pub source: EstimateSource,
+    /// Its table has files that its statistics do not cover, so that they were scaled.
+    pub stale: bool,
 }
 
 /// A predicate between relations.

@@ -211,6 +211,13 @@ impl Cache {
         self.folder.join(format!("{hash:016x}.{ENDING}"))
     }
 
+    /// A path in the folder for a temporary file of this process.
+    pub(crate) fn temporary_path(&self) -> PathBuf {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        self.folder
+            .join(format!("{}-{serial}.tmp", std::process::id()))
+    }
+
     /// The statistics of this version of a file, if the cache has them.
     pub(crate) fn load(&self, version: &FileVersion) -> Option<FileEntry> {
         // Another file of the same hash, or another version of this one: no cause for a warning.
@@ -221,9 +228,7 @@ impl Cache {
     /// Stores the statistics of a file in the place of what was known of it. Returns the entry as it is on disk now.
     pub(crate) fn store(&self, entry: &FileEntry) -> io::Result<FileEntry> {
         let path = self.entry_path(&entry.stats.version.key);
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".{}-{serial}.tmp", std::process::id());
-        let temporary = path.with_extension(name);
+        let temporary = self.temporary_path();
         let head = encode_head(&entry.stats)?;
         let written =
             write_entry(&temporary, &head, entry).and_then(|()| fs::rename(&temporary, &path));

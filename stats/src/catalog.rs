@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::budget::{Budget, excess};
 use crate::cache::{Cache, FileEntry};
-use crate::file_stats::{FileStats, FileVersion, Pass};
+use crate::file_stats::{FileColumn, FileStats, FileVersion, Pass};
 use crate::footer::{Footer, read_footer};
 use crate::keys::{Key, infer};
 use crate::scan::{SAMPLE_ROWS, ScanInput, Scanned, scan};
@@ -135,6 +135,17 @@ struct Permits {
     large_files: Semaphore,
 }
 
+impl Permits {
+    /// For a catalog over so many bytes of data.
+    fn new(options: &AnalyzeOptions, data: u64) -> Self {
+        Self {
+            share: options.budget.limit(data) as f64 / data.max(1) as f64,
+            units: Semaphore::new(options.concurrency.max(1)),
+            large_files: Semaphore::new(1),
+        }
+    }
+}
+
 impl Catalog {
     /// A catalog over a cache folder, which is created if missing. No statistics are loaded before [`analyze`](Self::analyze)
     /// names the files.
@@ -245,13 +256,18 @@ impl Catalog {
             }
             work.push(next);
         }
-        let keys = self.keys(&work, tables, options);
-        let data: u64 = known.sizes().0 + work.iter().map(|work| work.version.size).sum::<u64>();
-        let permits = Permits {
-            share: options.budget.limit(data) as f64 / data.max(1) as f64,
-            units: Semaphore::new(options.concurrency.max(1)),
-            large_files: Semaphore::new(1),
+        let entries_of = |table: usize| {
+            let entries = work.iter().filter(|work| work.table == table);
+            entries.filter_map(|work| work.entry.clone()).collect()
         };
+        let listed: Vec<_> = tables
+            .iter()
+            .enumerate()
+            .map(|(at, table)| (table, entries_of(at)))
+            .collect();
+        let keys = table_keys(&listed, options);
+        let data = known.sizes().0 + work.iter().map(|work| work.version.size).sum::<u64>();
+        let permits = Permits::new(options, data);
         let in_flight = FILES_IN_FLIGHT.min(2 * options.concurrency.max(1));
         let mut summary = AnalyzeSummary::default();
         let mut done: Vec<(String, Vec<Arc<FileEntry>>)> = tables
@@ -283,6 +299,101 @@ impl Catalog {
         }
         summary.statistics_bytes = self.snapshot().sizes().1;
         Ok(summary)
+    }
+
+    /// What is known of a version of a table that was analyzed from its batches.
+    pub(crate) async fn known(
+        &self,
+        version: &FileVersion,
+        options: &AnalyzeOptions,
+    ) -> Option<Arc<FileEntry>> {
+        if options.refresh {
+            return None;
+        }
+        let name = version.key.split_once(':').map_or("", |(_, name)| name);
+        let enough = |entry: &Arc<FileEntry>| {
+            entry.stats.version.same_contents(version)
+                && entry.stats.is_scanned()
+                && has_keys(&entry.stats, name, options)
+        };
+        let known = self.snapshot().file(&version.key).cloned().filter(enough);
+        match known {
+            Some(known) => Some(known),
+            None => self.load(version, true).await.filter(enough),
+        }
+    }
+
+    /// A path for a temporary file, where there is a cache folder.
+    pub(crate) fn temporary_path(&self) -> Option<std::path::PathBuf> {
+        self.cache.as_ref().map(|cache| cache.temporary_path())
+    }
+
+    /// Analyzes one file under the version of another thing, with columns that the file lacks.
+    #[expect(clippy::too_many_arguments, reason = "one caller, and each is needed")]
+    pub(crate) async fn analyze_file(
+        &self,
+        table: &str,
+        store: &Store,
+        meta: &ObjectMeta,
+        version: FileVersion,
+        aside: Vec<FileColumn>,
+        options: &AnalyzeOptions,
+        progress: &dyn Progress,
+    ) -> Result<(Arc<FileEntry>, u64), StatsError> {
+        let footer = read_footer(store, meta, &version.key).await?;
+        let footer_bytes = footer.bytes_read;
+        let mut stats = footer_stats(version.clone(), &footer);
+        let listed = TableFiles {
+            name: table.to_owned(),
+            store: store.clone(),
+            files: Vec::new(),
+        };
+        let entry = Arc::new(FileEntry::new(stats.clone(), Vec::new()));
+        let keys = table_keys(&[(&listed, vec![entry])], options);
+        let data = self.snapshot().sizes().0 + version.size;
+        let permits = Permits::new(options, data);
+        let is_key = |column: &&FileColumn| keys[0].contains(&column.name);
+        let names: HashSet<&str> = footer
+            .columns
+            .iter()
+            .filter(is_key)
+            .map(|column| column.name.as_str())
+            .collect();
+        let places = (0..footer.columns.len())
+            .filter(|at| names.contains(footer.columns[*at].name.as_str()))
+            .collect();
+        let input = ScanInput {
+            store,
+            path: &meta.location,
+            key: &version.key,
+            keys: places,
+            share: permits.share,
+            concurrency: options.concurrency,
+            permits: &permits.units,
+            progress,
+        };
+        let scanned = scan(&input, footer).await?;
+        stats.pass = Pass::Scan;
+        stats.columns = scanned.columns;
+        stats.columns.extend(aside);
+        let entry = self.save(FileEntry::new(stats, scanned.parts)).await;
+        Ok((Arc::new(entry), footer_bytes + scanned.bytes_read))
+    }
+
+    /// Makes a table consist of one entry.
+    pub(crate) async fn publish_one(
+        &self,
+        table: &str,
+        entry: Arc<FileEntry>,
+        mut summary: AnalyzeSummary,
+        options: &AnalyzeOptions,
+    ) -> AnalyzeSummary {
+        self.publish(|snapshot| snapshot.with_tables(vec![(table.to_owned(), vec![entry])]));
+        if summary.scanned > 0 {
+            summary.dropped_bytes = self.keep_to_budget(options.budget).await;
+        }
+        summary.statistics_bytes = self.snapshot().sizes().1;
+        summary
     }
 
     fn publish(&self, change: impl FnOnce(&Snapshot) -> Snapshot) {
@@ -321,64 +432,18 @@ impl Catalog {
         if work.entry.is_some() {
             return Ok(work);
         }
-        let mut stats = FileStats {
-            version: work.version.clone(),
-            pass: Pass::Listing,
-            analyzed_at: 0,
-            rows: 0,
-            row_groups: 0,
-            schema_fingerprint: 0,
-            page_index: false,
-            columns: Vec::new(),
-            parts: Vec::new(),
-            dropped: Vec::new(),
-        };
-        if options.pass > Pass::Listing {
+        let stats = if options.pass > Pass::Listing {
             let footer = read_footer(&work.store, &work.meta, &work.version.key).await?;
             progress.bytes(footer.bytes_read);
             work.bytes_read = Some(footer.bytes_read);
-            stats.pass = Pass::Footer;
-            stats.analyzed_at = now();
-            stats.rows = footer.rows;
-            stats.row_groups =
-                u32::try_from(footer.metadata().num_row_groups()).unwrap_or(u32::MAX);
-            stats.schema_fingerprint = footer.schema_fingerprint;
-            stats.page_index = footer.page_index;
-            stats.columns.clone_from(&footer.columns);
+            let stats = footer_stats(work.version.clone(), &footer);
             work.footer = Some(footer);
-        }
+            stats
+        } else {
+            listed_stats(work.version.clone())
+        };
         work.entry = Some(Arc::new(FileEntry::new(stats, Vec::new())));
         Ok(work)
-    }
-
-    /// The key columns of each table, by name.
-    fn keys(
-        &self,
-        work: &[Work],
-        tables: &[TableFiles],
-        options: &AnalyzeOptions,
-    ) -> Vec<HashSet<String>> {
-        if options.pass < Pass::Scan {
-            return vec![HashSet::new(); tables.len()];
-        }
-        let of_table = |table: usize| {
-            let entries = work.iter().filter(|work| work.table == table);
-            let entries: Vec<_> = entries.filter_map(|work| work.entry.clone()).collect();
-            merge(&entries).unwrap_or_default()
-        };
-        let stats: Vec<_> = (0..tables.len()).map(of_table).collect();
-        let named: Vec<_> = tables
-            .iter()
-            .zip(&stats)
-            .map(|(table, stats)| (table.name.as_str(), stats))
-            .collect();
-        let mut keys: BTreeSet<Key> = infer(&named);
-        keys.extend(options.keys.iter().cloned());
-        let own = |table: &TableFiles| {
-            let own = keys.iter().filter(|key| key.0 == table.name);
-            own.map(|key| key.1.clone()).collect()
-        };
-        tables.iter().map(own).collect()
     }
 
     /// Reads the data of a file, if that is what is missing, and stores what was found.
@@ -412,7 +477,7 @@ impl Catalog {
                     footer
                 }
             };
-            let is_key = |(place, column): (usize, &crate::file_stats::FileColumn)| {
+            let is_key = |(place, column): (usize, &FileColumn)| {
                 let wanted =
                     column.family != Family::Nested && keys[work.table].contains(&column.name);
                 wanted.then_some(place)
@@ -552,6 +617,62 @@ impl Catalog {
             }
         }
     }
+}
+
+/// What a listing tells of a file.
+fn listed_stats(version: FileVersion) -> FileStats {
+    FileStats {
+        version,
+        pass: Pass::Listing,
+        analyzed_at: 0,
+        rows: 0,
+        row_groups: 0,
+        schema_fingerprint: 0,
+        page_index: false,
+        columns: Vec::new(),
+        parts: Vec::new(),
+        dropped: Vec::new(),
+    }
+}
+
+/// What its footer tells of a file.
+fn footer_stats(version: FileVersion, footer: &Footer) -> FileStats {
+    FileStats {
+        pass: Pass::Footer,
+        analyzed_at: now(),
+        rows: footer.rows,
+        row_groups: u32::try_from(footer.metadata().num_row_groups()).unwrap_or(u32::MAX),
+        schema_fingerprint: footer.schema_fingerprint,
+        page_index: footer.page_index,
+        columns: footer.columns.clone(),
+        ..listed_stats(version)
+    }
+}
+
+/// The key columns of each table, by name.
+fn table_keys(
+    tables: &[(&TableFiles, Vec<Arc<FileEntry>>)],
+    options: &AnalyzeOptions,
+) -> Vec<HashSet<String>> {
+    if options.pass < Pass::Scan {
+        return vec![HashSet::new(); tables.len()];
+    }
+    let stats: Vec<_> = tables
+        .iter()
+        .map(|(_, entries)| merge(entries).unwrap_or_default())
+        .collect();
+    let named: Vec<_> = tables
+        .iter()
+        .zip(&stats)
+        .map(|((table, _), stats)| (table.name.as_str(), stats))
+        .collect();
+    let mut keys: BTreeSet<Key> = infer(&named);
+    keys.extend(options.keys.iter().cloned());
+    let own = |(table, _): &(&TableFiles, Vec<Arc<FileEntry>>)| {
+        let own = keys.iter().filter(|key| key.0 == table.name);
+        own.map(|key| key.1.clone()).collect()
+    };
+    tables.iter().map(own).collect()
 }
 
 /// A scan that did not know a key of a file has to be made again; of small files everything is known.

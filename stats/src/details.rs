@@ -395,11 +395,12 @@ impl FileSample {
             }
             below = Some(info.below);
         }
+        let below = below?;
         let batch = union_batches(&batches)?;
         (batch.num_rows() == numbers.len()).then(|| Self {
             batch,
             priorities: numbers.into_iter().map(|row| priorities.of(row)).collect(),
-            below: below.unwrap_or(0),
+            below,
         })
     }
 }

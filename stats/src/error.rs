@@ -42,6 +42,15 @@ pub enum StatsError {
         #[source]
         source: std::io::Error,
     },
+    /// The batches of a table that is no file could not be had or kept.
+    #[error("cannot analyze table {table}: {source}")]
+    Batches {
+        /// The table.
+        table: String,
+        /// What its provider said, or what was wrong with what it gave.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A worker died (a panic in a decoder, or the runtime shutting down).
     #[error("the analysis of {path} was cut off: {message}")]
     Worker {

@@ -42,9 +42,9 @@ impl FileVersion {
     pub(crate) fn same_contents(&self, other: &Self) -> bool {
         let unchanged = match (&self.e_tag, &other.e_tag) {
             (Some(a), Some(b)) => a == b,
-            _ => self.modified == other.modified,
+            _ => self.modified == other.modified && self.size == other.size,
         };
-        unchanged && self.key == other.key && self.size == other.size
+        unchanged && self.key == other.key
     }
 }
 

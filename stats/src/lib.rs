@@ -14,6 +14,7 @@
 //! | `scan`, `decode` | scan pass: one read of the data, a column chunk at a time |
 //! | `sketch`, `ndv`, `frequent`, `kll` | what is counted of a column while it goes by |
 //! | `sampling`, `collect` | which rows are kept, and in what form |
+//! | `batches` | tables that are no Parquet files |
 //! | `parts`, `cache` | entries on disk: a head, and parts that are read on demand |
 //! | `budget` | how large entries may be, and what gives way |
 //! | `hash`, `value`, `bounds` | hashes of values, min and max |
@@ -55,6 +56,7 @@
 //! # }
 //! ```
 
+mod batches;
 mod bounds;
 mod budget;
 mod cache;
@@ -82,6 +84,7 @@ mod store;
 mod table_stats;
 mod value;
 
+pub use batches::provider_key;
 pub use budget::Budget;
 pub use catalog::{AnalyzeOptions, AnalyzeSummary, Catalog, Progress, TableFiles};
 pub use degrees::{DegreeBin, DegreeVector, Degrees};

@@ -167,7 +167,8 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
     let corrupt = |source| StatsError::parquet(input.key, source);
     let chunks = chunks(footer.metadata(), &footer.columns, &footer.leaves).map_err(corrupt)?;
     let rows = footer.rows;
-    let name = input.path.filename().unwrap_or_default();
+    // The same name as in the entry, from which the priorities are found again.
+    let name = input.key.rsplit('/').next().unwrap_or_default();
     let shape = Shape::of(&footer);
     let mut scan = Scan {
         input,

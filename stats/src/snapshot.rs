@@ -8,6 +8,9 @@ use crate::cache::FileEntry;
 use crate::details::TableDetails;
 use crate::table_stats::{TableStats, merge};
 
+/// Lists of locations whose merged statistics are kept.
+const MOST_MERGED: usize = 4096;
+
 /// An immutable view of the catalog. Later analyses make new snapshots and leave this one as it is.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -73,6 +76,10 @@ impl Snapshot {
         };
         let details = Arc::new(TableDetails::new(files));
         let both = Merged { stats, details };
+        // Queries that prune files ask for ever new lists of them.
+        if merged.len() >= MOST_MERGED {
+            merged.clear();
+        }
         merged.insert(locations.to_vec(), both.clone());
         both
     }

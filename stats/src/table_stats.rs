@@ -191,7 +191,9 @@ impl Merging<'_> {
             .iter()
             .map(|(entry, _)| entry.stats.rows)
             .sum::<u64>();
-        let range = integers_between(min.value.as_ref(), max.value.as_ref());
+        // Files that were only listed may go beyond the range of the others.
+        let covered = self.rows == rows;
+        let range = integers_between(min.value.as_ref(), max.value.as_ref()).filter(|_| covered);
         let most = range.unwrap_or(f64::INFINITY).min(values as f64);
         let ndv = ndv.map(|(ndv, exact)| {
             let grown = if self.stale {

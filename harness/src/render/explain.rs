@@ -67,7 +67,10 @@ pub(crate) fn render_region(region: &Trace) -> String {
                         .clone()
                         .unwrap_or_else(|| "(sub-plan)".to_owned()),
                     rows(relation.est_rows),
-                    relation.source.as_str().to_owned(),
+                    match relation.stale {
+                        true => format!("{}, stale", relation.source.as_str()),
+                        false => relation.source.as_str().to_owned(),
+                    },
                 ]
             })
             .collect(),

@@ -100,6 +100,8 @@ pub struct Profile {
     /// Whether the row count of every table below is known. What rests on a table of unknown size
     /// is a guess, however precise the rest.
     pub known: bool,
+    /// Whether a table below has files that its statistics do not cover, so that they were scaled.
+    pub stale: bool,
     /// By column, in the order of the schema.
     pub columns: Vec<ColumnProfile>,
 }
@@ -111,6 +113,7 @@ impl Profile {
             rows: rows.max(MIN_ROWS),
             source: EstimateSource::Exact,
             known: true,
+            stale: false,
             columns: types
                 .into_iter()
                 .map(|t| ColumnProfile::unknown(t, rows))
@@ -128,6 +131,7 @@ impl Profile {
             rows: rows.max(MIN_ROWS),
             source: EstimateSource::Exact,
             known: true,
+            stale: table.stale,
             columns: columns
                 .into_iter()
                 .map(|(name, data_type)| match table.column(name) {

@@ -525,6 +525,7 @@ mod tests {
             rows: 1000.0,
             source: EstimateSource::Exact,
             known: true,
+            stale: false,
             columns: vec![
                 column(
                     DataType::Int64,

@@ -354,6 +354,7 @@ mod tests {
                 rows,
                 source: EstimateSource::Exact,
                 known: true,
+                stale: false,
                 columns: ndvs.iter().map(column).collect(),
             },
             base_columns: (0..ndvs.len()).map(|i| format!("c{i}")).collect(),

@@ -196,6 +196,7 @@ mod tests {
             files: 1,
             analyzed: true,
             columns: vec![ColumnStats { name, ..a }],
+            ..TableStats::default()
         }
     }
 

@@ -354,6 +354,7 @@ impl<'a> Pass<'a> {
                     base_rows: relation.base.rows,
                     est_rows: estimate.rows,
                     source: estimate.source,
+                    stale: relation.base.stale,
                 }
             })
             .collect();
