@@ -2,6 +2,7 @@
 //!
 //! All that this crate asks of the optimizer goes through here.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use datafusion::optimizer::Optimizer;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::{
     JoinOrdering, JoinwrightOptions, PlanLine, Registry, SessionStateBuilderExt, Trace, TraceLog,
-    estimate_plan, observe,
+    estimate_plan, join_columns, observe,
 };
 use joinwright_stats::Catalog;
 
@@ -183,6 +184,18 @@ impl Session {
             }
         }
         optimized.context("no statement returns rows")
+    }
+
+    /// The columns by which the statements of `sql` join tables, as far as they can be planned as they stand.
+    pub(crate) async fn join_columns(&self, sql: &str) -> BTreeSet<(String, String)> {
+        let mut columns = BTreeSet::new();
+        let state = self.context.state();
+        for statement in parse(sql).unwrap_or_default() {
+            if let Ok(plan) = state.statement_to_plan(statement).await {
+                columns.extend(join_columns(&plan));
+            }
+        }
+        columns
     }
 
     fn look_at(&self, plan: LogicalPlan, context: &SessionContext) -> Planned {

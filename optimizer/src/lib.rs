@@ -30,6 +30,7 @@
 //! | [`registry`], [`options`] | parts by name, and the settings that name them |
 //! | [`rules`] | the DataFusion rules and their installation |
 //! | [`trace`] | what was decided and why, as data |
+//! | `join_columns` | [`join_columns()`]: which columns a query joins by |
 //! | `provider` | [`analyze_provider`]: statistics of tables that are no Parquet files |
 //! | `extract`, `derive`, `emit` | between DataFusion's plans and the query graph |
 //!
@@ -42,6 +43,7 @@ mod emit;
 pub mod enumerate;
 pub mod estimate;
 mod extract;
+mod join_columns;
 pub mod join_graph;
 pub mod join_tree;
 pub mod options;
@@ -52,6 +54,7 @@ pub mod relset;
 pub mod rules;
 pub mod trace;
 
+pub use join_columns::join_columns;
 pub use options::JoinwrightOptions;
 pub use provider::analyze_provider;
 pub use registry::Registry;

@@ -83,7 +83,7 @@ pub(crate) fn collect(collected: Collected) -> Result<(Vec<FileColumn>, Vec<Part
             continue;
         }
         complete(column, &total);
-        let packed = column_part(column, total, rows, taken.arrays[index].as_ref())?;
+        let packed = column_part(total, rows, taken.arrays[index].as_ref())?;
         parts.push(Part {
             kind: PartKind::Column,
             column: index as u32,
@@ -129,21 +129,19 @@ fn complete(column: &mut FileColumn, total: &ColumnTotal) {
 }
 
 fn column_part(
-    column: &FileColumn,
     total: ColumnTotal,
     rows: u64,
     taken: Option<&ArrayRef>,
 ) -> Result<ColumnPart, ParquetError> {
     let values = rows - total.nulls.min(rows);
     let sampled = total.quantiles.clone().into_weighted();
-    let ordered: u64 = sampled.iter().map(|item| item.1).sum();
     let (mut error, mut scale) = (0.0, 1.0);
     if !total.quantiles.is_exact() {
         error += kll::RANK_ERROR;
     }
-    if ordered < values && column.family != Family::Float {
+    if total.offered < values {
         error += SAMPLING_ERROR;
-        scale = values as f64 / ordered.max(1) as f64;
+        scale = values as f64 / total.offered.max(1) as f64;
     }
     let weighted = sampled
         .into_iter()

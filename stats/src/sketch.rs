@@ -81,6 +81,8 @@ pub(crate) struct ColumnSketch {
     pub(crate) distinct: DistinctBuilder,
     pub(crate) frequent: Frequent,
     pub(crate) quantiles: Kll<Ordered>,
+    /// Values that could have gone into `quantiles`: NaN and what has no place in an order stay out.
+    pub(crate) offered: u64,
     /// Where they are asked for.
     pub(crate) extremes: Option<Extremes>,
     /// Rows by hash, equal neighbours taken together: what the last call added.
@@ -96,6 +98,7 @@ impl ColumnSketch {
             distinct: DistinctBuilder::new(),
             frequent: Frequent::default(),
             quantiles: Kll::default(),
+            offered: 0,
             extremes: with_extremes.then(Extremes::default),
             runs: Vec::new(),
             hashes: Vec::new(),
@@ -156,6 +159,7 @@ impl ColumnSketch {
                 None => Arc::clone(array),
                 Some(some) => take(array, &some, None)?,
             };
+            self.offered += (some.len() - some.logical_null_count()) as u64;
             for value in values_of(&plain(&some)?).into_iter().flatten() {
                 let value = match value {
                     Value::Bytes(mut bytes) if bytes.len() > ORDERED_BYTES => {
@@ -220,6 +224,7 @@ pub(crate) struct ColumnTotal {
     pub(crate) distinct: DistinctUnion,
     pub(crate) frequent: Frequent,
     pub(crate) quantiles: Kll<Ordered>,
+    pub(crate) offered: u64,
     pub(crate) extremes: Option<Extremes>,
 }
 
@@ -236,6 +241,7 @@ impl ColumnTotal {
             self.frequent.merge(&part.frequent);
         }
         self.quantiles.merge(part.quantiles);
+        self.offered += part.offered;
         if let Some(extremes) = part.extremes {
             self.extremes.get_or_insert_default().merge(extremes);
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::datatypes::*;
 use bytes::Bytes;
-use common::{batch, parquet, parquet_with, scan};
-use joinwright_stats::{ColumnStats, StatsError, Value};
+use common::{batch, list, memory_store, parquet, parquet_with, put, scan};
+use joinwright_stats::{AnalyzeOptions, Catalog, ColumnStats, StatsError, Value};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 /// Scans a one-column table and returns the column.
@@ -550,4 +550,235 @@ async fn damaged_files_are_errors_that_name_them() {
             assert!(named(&error), "{error}");
         }
     }
+}
+
+/// Every type at once, through all that is read on demand.
+#[tokio::test]
+async fn details_of_every_type() {
+    let rows = 1000i64;
+    let ints = || Int64Array::from_iter((0..rows).map(|i| (i % 9 != 0).then_some(i % 100)));
+    let to = |data_type: DataType| arrow::compute::cast(&ints(), &data_type).unwrap();
+    let text = |i: i64| format!("value {}", i % 100);
+    let floats =
+        (0..rows).map(|i| [f64::NAN, 0.0, -0.0, f64::NEG_INFINITY, i as f64][(i % 5) as usize]);
+    let texts = || StringArray::from_iter((0..rows).map(|i| (i % 9 != 0).then(|| text(i))));
+    let days =
+        Int64Array::from_iter((0..rows).map(|i| (i % 9 != 0).then_some(i % 100 * 86_400_000)));
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        (
+            "bool",
+            Arc::new(BooleanArray::from_iter((0..rows).map(|i| Some(i % 3 == 0)))),
+        ),
+        ("i8", to(DataType::Int8)),
+        ("u64", to(DataType::UInt64)),
+        ("f16", to(DataType::Float16)),
+        ("f64", Arc::new(Float64Array::from_iter_values(floats))),
+        ("d32", to(DataType::Decimal32(9, 2))),
+        ("d64", to(DataType::Decimal64(15, 2))),
+        ("d128", to(DataType::Decimal128(30, 2))),
+        ("d256", to(DataType::Decimal256(60, 2))),
+        (
+            "date32",
+            arrow::compute::cast(&to(DataType::Int32), &DataType::Date32).unwrap(),
+        ),
+        (
+            "date64",
+            arrow::compute::cast(&days, &DataType::Date64).unwrap(),
+        ),
+        (
+            "time32",
+            arrow::compute::cast(&to(DataType::Int32), &DataType::Time32(TimeUnit::Second))
+                .unwrap(),
+        ),
+        ("time64", to(DataType::Time64(TimeUnit::Nanosecond))),
+        (
+            "zoned",
+            to(DataType::Timestamp(
+                TimeUnit::Millisecond,
+                Some("+02:00".into()),
+            )),
+        ),
+        ("duration", to(DataType::Duration(TimeUnit::Microsecond))),
+        ("utf8", Arc::new(texts())),
+        (
+            "large",
+            arrow::compute::cast(&texts(), &DataType::LargeUtf8).unwrap(),
+        ),
+        (
+            "view",
+            arrow::compute::cast(&texts(), &DataType::Utf8View).unwrap(),
+        ),
+        (
+            "binary",
+            arrow::compute::cast(&texts(), &DataType::Binary).unwrap(),
+        ),
+        (
+            "fixed",
+            Arc::new(
+                FixedSizeBinaryArray::try_from_iter((0..rows).map(|i| [(i % 100) as u8, 7]))
+                    .unwrap(),
+            ),
+        ),
+        (
+            "dictionary",
+            arrow::compute::cast(
+                &texts(),
+                &DataType::Dictionary(Box::new(DataType::Int16), Box::new(DataType::Utf8)),
+            )
+            .unwrap(),
+        ),
+        ("null", Arc::new(NullArray::new(rows as usize))),
+    ];
+    let names: Vec<&str> = columns.iter().map(|column| column.0).collect();
+    let keys = names
+        .iter()
+        .map(|name| ("t".to_owned(), (*name).to_owned()));
+    let options = AnalyzeOptions {
+        keys: keys.collect(),
+        ..AnalyzeOptions::default()
+    };
+    // Small, of middling size, and large.
+    for copies in [1, 40, 300] {
+        let one = batch(columns.clone());
+        let many: Vec<_> = std::iter::repeat_n(one, copies).collect();
+        let store = memory_store();
+        put(
+            &store,
+            "t/x.parquet",
+            parquet_with(
+                &[arrow::compute::concat_batches(&many[0].schema(), &many).unwrap()],
+                WriterProperties::default(),
+            ),
+        )
+        .await;
+        let catalog = Catalog::in_memory();
+        catalog
+            .analyze_with("t", &store, &list(&store, "t").await, &options, &())
+            .await
+            .unwrap();
+        let snapshot = catalog.snapshot();
+        let location = ["memory://test/t/".to_owned()];
+        let (stats, details) = (
+            snapshot.table(&location).unwrap(),
+            snapshot.details(&location),
+        );
+        let sample = details.sample().unwrap();
+        assert_eq!(
+            sample.batch.num_columns(),
+            names.len() - 1,
+            "all but the null column"
+        );
+        for name in &names {
+            let column = stats.column(name).unwrap();
+            let distribution = details.distribution(name).unwrap();
+            let values = (stats.rows - column.null_count.unwrap()) as f64;
+            let ordered = values * if *name == "f64" { 0.8 } else { 1.0 };
+            assert!(
+                (distribution.histogram.rows() - ordered).abs() <= 0.01 * values + 1.0,
+                "{name} {}",
+                distribution.histogram.rows()
+            );
+            let counted: u64 = distribution
+                .common
+                .entries
+                .iter()
+                .map(|entry| entry.count)
+                .sum();
+            assert!(
+                distribution.common.entries.len() >= 2 || *name == "null",
+                "{name}"
+            );
+            assert!(counted as f64 <= values, "{name}");
+            if column.ndv.unwrap() <= 100.0 && *name != "null" {
+                assert_eq!(counted as f64, values, "{name}");
+                assert!(
+                    distribution
+                        .common
+                        .entries
+                        .iter()
+                        .all(|entry| entry.value.is_some() || *name == "f64"),
+                    "{name}"
+                );
+                let degrees = details.degrees(name).unwrap();
+                assert_eq!(
+                    (degrees.rows as f64, degrees.exact),
+                    (values, true),
+                    "{name}"
+                );
+            }
+            if copies < 300 && *name != "null" {
+                assert_eq!(
+                    details.key_rows(name).unwrap().batch.num_rows() as f64,
+                    values,
+                    "{name}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_thousand_columns() {
+    let array: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), Some(2), None]));
+    let names: Vec<_> = (0..2000).map(|i| format!("column_{i}_id")).collect();
+    let wide = batch(
+        names
+            .iter()
+            .map(|name| (name.as_str(), Arc::clone(&array)))
+            .collect(),
+    );
+    let stats = scan(&[parquet(&wide), parquet(&wide)]).await.unwrap();
+    assert_eq!(stats.columns.len(), 2000);
+    assert!(
+        stats
+            .columns
+            .iter()
+            .all(|column| column.ndv == Some(2.0) && column.null_count == Some(2))
+    );
+}
+
+#[tokio::test]
+async fn rows_of_megabytes() {
+    let texts: StringArray = (0..40)
+        .map(|i| Some(format!("{i}").repeat(1 << 20)))
+        .collect();
+    let ids = Int32Array::from_iter_values(0..40);
+    let rows = batch(vec![
+        ("text", Arc::new(texts) as ArrayRef),
+        ("id", Arc::new(ids)),
+    ]);
+    let store = memory_store();
+    put(&store, "t/x.parquet", parquet(&rows)).await;
+    let catalog = Catalog::in_memory();
+    catalog
+        .analyze("t", &store, &list(&store, "t").await)
+        .await
+        .unwrap();
+    let snapshot = catalog.snapshot();
+    let location = ["memory://test/t/".to_owned()];
+    assert_eq!(
+        snapshot
+            .table(&location)
+            .unwrap()
+            .column("text")
+            .unwrap()
+            .ndv,
+        Some(40.0)
+    );
+    let details = snapshot.details(&location);
+    // Too wide to be kept; what is beside it is.
+    let sample = details.sample().unwrap();
+    assert_eq!(
+        sample
+            .batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| f.name().as_str())
+            .collect::<Vec<_>>(),
+        ["id"]
+    );
+    let common = &details.distribution("text").unwrap().common;
+    assert!(common.entries.len() == 40 && common.entries.iter().all(|entry| entry.value.is_none()));
+    assert!(snapshot.sizes().1 < 100_000);
 }

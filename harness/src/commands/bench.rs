@@ -90,7 +90,7 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
         .context("cannot start threads")?;
     let result = control.block_on(async {
         let mut interrupt = Interrupt::listen();
-        let prepared = prepare(&suite, &args.suite, &mut interrupt).await?;
+        let prepared = prepare(&suite, &queries, &args.suite, &mut interrupt).await?;
         let sessions = open_sessions(&arms, &prepared, registry, threads).await?;
         let mut measure = Measure {
             sessions: sessions

@@ -10,7 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
 use crate::render::explain::render;
 use crate::session::{Purpose, Session, known_parts};
-use crate::suite::Suite;
+use crate::suite::{Query, Suite};
 
 /// Runs the command.
 pub(super) fn run(args: ExplainArgs, registry: &Registry) -> Result<u8> {
@@ -29,9 +29,14 @@ pub(super) fn run(args: ExplainArgs, registry: &Registry) -> Result<u8> {
             (format!("query {name}"), sql)
         }
     };
+    let query = Query {
+        name: name.clone(),
+        sql: sql.clone(),
+    };
     let threads = available_threads();
     block_on(threads, async {
-        let prepared = prepare(&suite, &args.suite, &mut Interrupt::listen()).await?;
+        let queries = std::slice::from_ref(&query);
+        let prepared = prepare(&suite, queries, &args.suite, &mut Interrupt::listen()).await?;
         let Prepared { tables, catalog } = &prepared;
         let session =
             Session::open(&arm, tables, catalog, registry, threads, Purpose::Explain).await?;

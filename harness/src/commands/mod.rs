@@ -7,6 +7,7 @@ mod plan;
 mod sql;
 mod stats;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -16,12 +17,14 @@ use joinwright_optimizer::Registry;
 use joinwright_stats::{AnalyzeOptions, Catalog};
 use tokio::runtime::Runtime;
 
+use crate::arm::{Arm, Kind};
 use crate::cli::{Command, SuiteArgs};
 use crate::data;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::machine::available_threads;
+use crate::session::{Purpose, Session};
 use crate::statistics::{analyze, open_catalog};
-use crate::suite::Suite;
+use crate::suite::{Query, Suite};
 use crate::tables::{TablePath, find_tables};
 
 /// Runs a command; the result is its exit status.
@@ -71,8 +74,13 @@ struct Prepared {
     catalog: Arc<Catalog>,
 }
 
-/// Makes or finds the data of a suite, and analyzes it.
-async fn prepare(suite: &Suite, args: &SuiteArgs, interrupt: &mut Interrupt) -> Result<Prepared> {
+/// Makes or finds the data of a suite, and analyzes it, the columns that `queries` join by as keys.
+async fn prepare(
+    suite: &Suite,
+    queries: &[Query],
+    args: &SuiteArgs,
+    interrupt: &mut Interrupt,
+) -> Result<Prepared> {
     let (made, watched) = (suite.clone(), interrupt.clone());
     // The generator looks for the interruption itself, and tidies up before it ends.
     tokio::task::spawn_blocking(move || data::ensure(&made, available_threads(), &watched))
@@ -81,7 +89,7 @@ async fn prepare(suite: &Suite, args: &SuiteArgs, interrupt: &mut Interrupt) -> 
     let tables = find_tables(&suite.data)?;
     let catalog = open_catalog(args.cache.folder.as_deref())?;
     let options = AnalyzeOptions {
-        keys: suite.keys.clone(),
+        keys: keys(suite, queries, &tables, &catalog).await?,
         ..AnalyzeOptions::default()
     };
     tokio::select! {
@@ -89,4 +97,24 @@ async fn prepare(suite: &Suite, args: &SuiteArgs, interrupt: &mut Interrupt) -> 
         () = interrupt.wait() => return Err(Interrupted.into()),
     };
     Ok(Prepared { tables, catalog })
+}
+
+/// The keys that a suite declares, and those that its queries use.
+async fn keys(
+    suite: &Suite,
+    queries: &[Query],
+    tables: &[TablePath],
+    catalog: &Arc<Catalog>,
+) -> Result<BTreeSet<(String, String)>> {
+    let arm = Arm {
+        name: "default".to_owned(),
+        kind: Kind::Default,
+    };
+    let registry = Registry::empty();
+    let session = Session::open(&arm, tables, catalog, &registry, 1, Purpose::Run).await?;
+    let mut keys = suite.keys.clone();
+    for query in queries {
+        keys.extend(session.join_columns(&query.sql).await);
+    }
+    Ok(keys)
 }

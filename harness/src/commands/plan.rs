@@ -35,7 +35,7 @@ pub(super) fn run(args: PlanArgs, registry: &Registry) -> Result<u8> {
     let queries = suite.read_queries(&args.only)?;
     let threads = available_threads();
     block_on(threads, async {
-        let prepared = prepare(&suite, &args.suite, &mut Interrupt::listen()).await?;
+        let prepared = prepare(&suite, &queries, &args.suite, &mut Interrupt::listen()).await?;
         let Prepared { tables, catalog } = &prepared;
         let mut out = io::BufWriter::new(io::stdout());
         for arm in &arms {
