@@ -10,7 +10,9 @@
 //! number.
 
 use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
+use std::hash::BuildHasher;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +52,9 @@ const ABANDONED: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Cache {
     folder: PathBuf,
-    /// Distinguishes temporary files of one process.
+    /// Distinguishes the temporary files of this cache from those of others over the same folder, in this process or another.
+    nonce: u64,
+    /// Distinguishes temporary files of this cache.
     serial: AtomicU64,
 }
 
@@ -202,6 +206,8 @@ impl Cache {
         fs::create_dir_all(folder).map_err(unusable)?;
         Ok(Self {
             folder: folder.to_owned(),
+            // Random keys are all that this hasher is for: no decision depends on them.
+            nonce: RandomState::new().hash_one(std::process::id()),
             serial: AtomicU64::new(0),
         })
     }
@@ -211,11 +217,11 @@ impl Cache {
         self.folder.join(format!("{hash:016x}.{ENDING}"))
     }
 
-    /// A path in the folder for a temporary file of this process.
+    /// A path in the folder for a temporary file.
     pub(crate) fn temporary_path(&self) -> PathBuf {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         self.folder
-            .join(format!("{}-{serial}.tmp", std::process::id()))
+            .join(format!("{:016x}-{serial}.tmp", self.nonce))
     }
 
     /// The statistics of this version of a file, if the cache has them.

@@ -19,6 +19,7 @@ use twox_hash::XxHash64;
 
 use crate::bounds::{Bound, BoundFold, End};
 use crate::file_stats::{FileColumn, Order, RowRange};
+use crate::page_index::{page_ranges, with_page_index};
 use crate::value::{Family, Value, values_of};
 use crate::{StatsError, Store};
 
@@ -77,16 +78,16 @@ pub(crate) async fn read_footer(
         encoded
     };
     let encrypted = footer_tail.is_encrypted_footer();
+    let size = meta.size;
     // Decoding is work of its own for wide files, and a panic in it must not end the caller.
     let understood = spawn_blocking(move || {
         if encrypted {
             let message = "its footer is encrypted".to_owned();
             return Err(ParquetError::NYI(message));
         }
-        understand(
-            ParquetMetaDataReader::decode_metadata(&encoded)?,
-            bytes_read,
-        )
+        let metadata = ParquetMetaDataReader::decode_metadata(&encoded)?;
+        let indexed = with_page_index(&metadata, &tail, size);
+        understand(metadata, indexed.as_ref(), bytes_read)
     })
     .await;
     understood
@@ -94,7 +95,12 @@ pub(crate) async fn read_footer(
         .map_err(|source| StatsError::parquet(key, source))
 }
 
-fn understand(metadata: ParquetMetaData, bytes_read: u64) -> Result<Footer, ParquetError> {
+/// `indexed` is the metadata with its page index, if that is at hand.
+fn understand(
+    metadata: ParquetMetaData,
+    indexed: Option<&ParquetMetaData>,
+    bytes_read: u64,
+) -> Result<Footer, ParquetError> {
     let arrow = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new())?;
     let metadata = arrow.metadata();
     let schema = metadata.file_metadata().schema_descr();
@@ -119,7 +125,13 @@ fn understand(metadata: ParquetMetaData, bytes_read: u64) -> Result<Footer, Parq
     let mut fingerprint = String::new();
     for (field, &leaf) in fields.iter().zip(&leaves) {
         fingerprint += &format!("{}\0{}\0", field.name(), field.data_type());
-        columns.push(column(field, leaf, schema, metadata.row_groups()));
+        let mut column = column(field, leaf, schema, metadata.row_groups());
+        let pages = indexed.filter(|_| column.family != Family::Nested && leaf != usize::MAX);
+        if let Some(pages) = pages.and_then(|indexed| page_ranges(indexed, field, leaf)) {
+            column.order = order_of(&pages).or(column.order);
+            column.ranges = kept(pages);
+        }
+        columns.push(column);
     }
     let chunks = metadata
         .row_groups()
@@ -201,9 +213,7 @@ fn column(
         .collect();
     let ranges = ranges.unwrap_or_default();
     column.order = order_of(&ranges);
-    if ranges.len() > 1 && ranges[0].min.to_f64().is_some() {
-        column.ranges = thinned(ranges);
-    }
+    column.ranges = kept(ranges);
     column.value_bytes = groups
         .iter()
         .zip(&group_nulls)
@@ -242,7 +252,11 @@ fn null_count(
 /// The most ranges kept of a column; neighbours are taken together beyond.
 const MOST_RANGES: usize = 64;
 
-fn thinned(mut ranges: Vec<RowRange>) -> Vec<RowRange> {
+/// Ranges worth keeping: several, and of numbers.
+fn kept(mut ranges: Vec<RowRange>) -> Vec<RowRange> {
+    if ranges.len() < 2 || ranges[0].min.to_f64().is_none() {
+        return Vec::new();
+    }
     while ranges.len() > MOST_RANGES {
         ranges = ranges.chunks(2).map(union).collect();
     }

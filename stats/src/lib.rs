@@ -9,7 +9,7 @@
 //! | `details` | [`TableDetails`]: distributions, samples and degrees, read when an estimate asks for them |
 //! | `histogram`, `mcv`, `degrees` | [`Histogram`], [`Mcv`], [`Degrees`], and merging them |
 //! | `file_stats` | one data file, the unit of collecting and caching |
-//! | `footer` | footer pass: rows, nulls, min, max, widths, order, without reading data |
+//! | `footer`, `page_index` | footer pass: rows, nulls, min, max, widths, order, without reading data |
 //! | `keys` | which columns are keys of joins |
 //! | `scan`, `decode` | scan pass: one read of the data, a column chunk at a time |
 //! | `sketch`, `ndv`, `frequent`, `kll` | what is counted of a column while it goes by |
@@ -75,6 +75,7 @@ mod keys;
 mod kll;
 mod mcv;
 mod ndv;
+mod page_index;
 mod parts;
 mod sampling;
 mod scan;

@@ -385,6 +385,49 @@ async fn footers_alone_give_a_histogram_of_ranges() {
     );
 }
 
+/// One row group: only its pages tell how the column runs.
+#[tokio::test]
+async fn page_indexes_sharpen_what_footers_tell() {
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_data_page_row_count_limit(500)
+        .set_write_batch_size(100)
+        .build();
+    let store = memory_store();
+    let squares = Int64Array::from_iter_values((0..10_000).map(|i| i * i));
+    let rows = batch(vec![("square", Arc::new(squares) as ArrayRef)]);
+    put(
+        &store,
+        "orders/a.parquet",
+        common::parquet_with(&[rows], properties),
+    )
+    .await;
+    let catalog = Catalog::in_memory();
+    let footer = AnalyzeOptions {
+        pass: Pass::Footer,
+        ..options()
+    };
+    let metas = list(&store, "orders").await;
+    let done = catalog
+        .analyze_with("orders", &store, &metas, &footer, &())
+        .await
+        .unwrap();
+    assert!(done.bytes_read <= 64 << 10);
+    let (stats, details) = known(&catalog, &store);
+    assert_eq!(
+        stats.column("square").unwrap().order,
+        Some(Order::Ascending)
+    );
+    let histogram = &details.distribution("square").unwrap().histogram;
+    for i in [1_000i128, 5_000, 9_000] {
+        let rank = histogram.rank(&Value::Int(i * i)).unwrap();
+        assert!(
+            (rank.below - i as f64 / 10_000.0).abs() < 0.02,
+            "{i}: {rank:?}"
+        );
+    }
+    assert!(catalog.snapshot().tables()[0].page_index);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_whatever_the_number_of_threads() {
     let rows = orders(0..300_000);
