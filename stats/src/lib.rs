@@ -3,7 +3,8 @@
 //! | module | holds |
 //! |---|---|
 //! | `store` | object stores by URL, listing of data files |
-//! | `catalog` | [`Catalog`]: which files are known, reading those that are not |
+//! | `catalog` | [`Catalog`]: statistics by data files, kept in a folder, within a budget |
+//! | `analyze` | which files are known, footers, keys, scans of those that are not |
 //! | `snapshot` | [`Snapshot`]: what the catalog knows at one moment, for planners |
 //! | `table_stats` | [`TableStats`], [`ColumnStats`], and merging them from files |
 //! | `details` | [`TableDetails`]: distributions, samples and degrees, read when an estimate asks for them |
@@ -56,6 +57,7 @@
 //! # }
 //! ```
 
+mod analyze;
 mod batches;
 mod bounds;
 mod budget;
@@ -85,9 +87,10 @@ mod store;
 mod table_stats;
 mod value;
 
+pub use analyze::{AnalyzeOptions, AnalyzeSummary, Progress, TableFiles};
 pub use batches::provider_key;
 pub use budget::Budget;
-pub use catalog::{AnalyzeOptions, AnalyzeSummary, Catalog, Progress, TableFiles};
+pub use catalog::Catalog;
 pub use degrees::{DegreeBin, DegreeVector, Degrees};
 pub use details::{CODING, Distribution, KeyRows, RowSample, TableDetails};
 pub use error::StatsError;

@@ -366,3 +366,45 @@ async fn catalogs_may_share_a_folder() {
     assert_eq!((summary.cached, reads, stats.rows), (20, 0, 2000));
     assert_eq!(folder.entries().len(), 20);
 }
+
+#[tokio::test]
+async fn entries_of_files_that_are_gone_are_collected() {
+    let folder = Folder::new();
+    for name in ["a.parquet", "b.parquet", "c.parquet"] {
+        folder.write(name, 0..10);
+    }
+    let options = AnalyzeOptions::default();
+    folder.analyze(&options).await;
+    let foreign = folder.cache().join("0123456789abcdef.stats");
+    fs::write(&foreign, "no entry at all").unwrap();
+    fs::remove_file(folder.root.path().join("data/b.parquet")).unwrap();
+    // Nothing was read, so nothing is cleaned up: that is for when there is work anyway.
+    folder.analyze(&options).await;
+    assert_eq!(folder.entries().len(), 4);
+    folder.write("d.parquet", 0..10);
+    folder.analyze(&options).await;
+    // What cannot be read may be of another version of this program.
+    assert_eq!(folder.entries().len(), 4);
+    assert!(foreign.exists());
+    let catalog = Catalog::open(folder.cache()).unwrap();
+    assert!(catalog.cache_bytes() > 0);
+}
+
+/// A table of a hundred files: one more costs its own scan.
+#[tokio::test]
+async fn another_file_costs_its_own_reads_alone() {
+    let folder = Folder::new();
+    for file in 0..100 {
+        folder.write(&format!("{file:03}.parquet"), file * 10..file * 10 + 10);
+    }
+    let options = AnalyzeOptions::default();
+    let (first, reads, _) = folder.analyze(&options).await;
+    let (again, none, _) = folder.analyze(&options).await;
+    assert_eq!((again.cached, again.bytes_read, none), (100, 0, 0));
+    folder.write("100.parquet", 1000..1010);
+    let (one, own, stats) = folder.analyze(&options).await;
+    assert_eq!((one.scanned, one.cached, stats.rows), (1, 100, 1010));
+    assert_eq!(own, reads / 100);
+    assert!(one.bytes_read <= first.bytes_read / 100 + 10);
+    assert_eq!(stats.column("n").unwrap().ndv, Some(1010.0));
+}
