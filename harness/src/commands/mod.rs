@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use crate::cli::{Command, SuiteArgs};
 use crate::data;
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
 use crate::statistics::{analyze, open_catalog};
 use crate::suite::Suite;
@@ -84,9 +84,6 @@ async fn prepare(suite: &Suite, args: &SuiteArgs, interrupt: &mut Interrupt) -> 
         keys: suite.keys.clone(),
         ..AnalyzeOptions::default()
     };
-    tokio::select! {
-        analysis = analyze(&catalog, &tables, &options) => analysis?,
-        () = interrupt.wait() => return Err(Interrupted.into()),
-    };
+    analyze(&catalog, &tables, &options, interrupt).await?;
     Ok(Prepared { tables, catalog })
 }
