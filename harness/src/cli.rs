@@ -83,18 +83,25 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArgs {
-    /// A folder of TABLE.parquet and TABLE/*.parquet.
+    /// A folder of TABLE.parquet and TABLE/*.parquet, or one with suite.toml, which names such a folder and its keys.
     pub(crate) dir: PathBuf,
     /// Read every file anew, whatever the cache holds.
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Columns that joins use, beside those whose names and values tell; separated by commas, may be repeated.
+    #[arg(long = "keys", value_name = "TABLE.COLUMN", value_delimiter = ',')]
+    pub(crate) keys: Vec<String>,
+    /// The size that the statistics may have, in percent of the data; what exceeds it is dropped
+    /// [default: 12, less beyond a gigabyte of data, and 2 MiB at least]
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) budget: Option<f64>,
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
-    /// A folder of TABLE.parquet and TABLE/*.parquet.
+    /// A folder of TABLE.parquet and TABLE/*.parquet, or one with suite.toml, which names such a folder.
     pub(crate) dir: PathBuf,
     /// A table, or one of its columns [default: all tables]
     #[arg(value_name = "TABLE[.COLUMN]")]

@@ -189,6 +189,15 @@ fn from_folder(folder: &Path) -> Result<Suite> {
     })
 }
 
+/// The folder of tables that is meant by `folder`: itself, or the data of the suite in it, with the keys that it declares.
+pub(crate) fn data_folder(folder: &Path) -> Result<(PathBuf, BTreeSet<(String, String)>)> {
+    if !folder.join("suite.toml").is_file() {
+        return Ok((folder.to_owned(), BTreeSet::new()));
+    }
+    let suite = from_folder(folder)?;
+    Ok((suite.data, suite.keys))
+}
+
 fn read_query_folder(folder: &Path) -> Result<Vec<Query>> {
     let entries = fs::read_dir(folder)
         .with_context(|| format!("cannot read the query folder {}", folder.display()))?;
@@ -287,6 +296,11 @@ mod tests {
         let suite = find(&folder).unwrap();
         assert_eq!(suite.name, "mine");
         assert_eq!(suite.data, folder.path().join("parquet"));
+        let key = ("t".to_owned(), "id".to_owned());
+        let data = data_folder(folder.path()).unwrap();
+        assert_eq!(data, (suite.data.clone(), BTreeSet::from([key])));
+        let sql = folder.path().join("sql");
+        assert_eq!(data_folder(&sql).unwrap(), (sql, BTreeSet::new()));
         let names = |only: &[String]| -> Vec<String> {
             let queries = suite.read_queries(only).unwrap();
             queries.into_iter().map(|query| query.name).collect()

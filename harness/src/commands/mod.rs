@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use crate::arm::{Arm, Kind};
 use crate::cli::{Command, SuiteArgs};
 use crate::data;
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
 use crate::session::{Purpose, Session};
 use crate::statistics::{analyze, open_catalog};
@@ -92,10 +92,7 @@ async fn prepare(
         keys: keys(suite, queries, &tables, &catalog).await?,
         ..AnalyzeOptions::default()
     };
-    tokio::select! {
-        analysis = analyze(&catalog, &tables, &options) => analysis?,
-        () = interrupt.wait() => return Err(Interrupted.into()),
-    };
+    analyze(&catalog, &tables, &options, interrupt).await?;
     Ok(Prepared { tables, catalog })
 }
 

@@ -22,12 +22,21 @@ pub(crate) struct Grid {
 impl Grid {
     /// For a terminal.
     pub(crate) fn to_terminal(&self) -> String {
-        self.table(UTF8_HORIZONTAL_ONLY)
+        text(&self.table(UTF8_HORIZONTAL_ONLY))
+    }
+
+    /// For a terminal, with less air between columns.
+    pub(crate) fn to_narrow_terminal(&self) -> String {
+        let mut table = self.table(UTF8_HORIZONTAL_ONLY);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+        text(&table)
     }
 
     /// As a Markdown table.
     pub(crate) fn to_markdown(&self) -> String {
-        let text = self.table(ASCII_MARKDOWN);
+        let text = text(&self.table(ASCII_MARKDOWN));
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if let Some(rule) = lines.get_mut(1) {
             // A colon at the end of a column's rule is what aligns it to the right.
@@ -43,7 +52,7 @@ impl Grid {
         lines.join("\n")
     }
 
-    fn table(&self, preset: &str) -> String {
+    fn table(&self, preset: &str) -> Table {
         let mut table = Table::new();
         table
             .load_preset(preset)
@@ -58,13 +67,17 @@ impl Grid {
         // Lines around the header, none between rows.
         table.remove_style(TableComponent::HorizontalLines);
         table.remove_style(TableComponent::MiddleIntersections);
-        // Rows end where their text ends.
-        let lines: Vec<String> = table
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect();
-        lines.join("\n")
+        table
     }
+}
+
+/// Rows end where their text ends.
+fn text(table: &Table) -> String {
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    lines.join("\n")
 }
 
 /// The table of a run: a group of columns for each arm.

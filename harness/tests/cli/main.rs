@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod statistics;
 mod tiny;
 
 use std::io::Write;
