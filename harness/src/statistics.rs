@@ -93,7 +93,9 @@ struct Bar {
 /// What decides where the bar stands.
 struct State {
     files_done: usize,
-    /// Bytes that were read of files that are not done yet.
+    /// Bytes that were read.
+    read: u64,
+    /// Those of them that belong to files that are not done yet.
     pending: u64,
     /// Bytes that are to be read in all, as far as is known.
     to_read: u64,
@@ -114,7 +116,7 @@ impl Bar {
         // Footers are a small part of the bytes, and of the time.
         let style = match pass {
             Pass::Scan => {
-                "analyzing {wide_bar} {msg}, {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
+                "{wide_bar} {msg}, {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
             }
             _ => "reading footers: {msg}",
         };
@@ -129,6 +131,7 @@ impl Bar {
             sizes,
             state: Mutex::new(State {
                 files_done: 0,
+                read: 0,
                 pending: 0,
                 to_read,
             }),
@@ -140,21 +143,28 @@ impl Bar {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Some bytes, such as footers, may be read twice.
+    fn show(&self, state: &State) {
+        self.bar.set_position(state.read.min(state.to_read));
+    }
+
     /// What to tell when there is no more time.
     fn interrupted(&self) -> String {
         let done = files_done(self.state().files_done, self.sizes.len());
-        format!("interrupted: {done} and kept, the next run goes on from there")
+        format!("interrupted: {done} done and kept, the next run goes on from there")
     }
 }
 
 fn files_done(done: usize, files: usize) -> String {
-    format!("{done} of {files} files done")
+    format!("{done} of {files} files")
 }
 
 impl Progress for Bar {
     fn bytes(&self, count: u64) {
-        self.state().pending += count;
-        self.bar.inc(count);
+        let mut state = self.state();
+        state.pending += count;
+        state.read += count;
+        self.show(&state);
     }
 
     fn file_done(&self, key: &str) {
@@ -166,10 +176,11 @@ impl Progress for Bar {
         } else {
             // So little was read that this file came from the cache: its bytes will not be read, and must not look fast.
             state.to_read = state.to_read.saturating_sub(size);
-            self.bar.set_length(state.to_read.max(self.bar.position()));
+            self.bar.set_length(state.to_read);
         }
         self.bar
             .set_message(files_done(state.files_done, self.sizes.len()));
+        self.show(&state);
     }
 }
 
@@ -185,6 +196,7 @@ mod tests {
             sizes,
             state: Mutex::new(State {
                 files_done: 0,
+                read: 0,
                 pending: 0,
                 to_read: 6000,
             }),
@@ -193,6 +205,8 @@ mod tests {
         bar.bytes(990);
         bar.file_done("a");
         assert_eq!((bar.bar.position(), bar.bar.length()), (990, Some(1000)));
+        bar.bytes(100);
+        assert_eq!(bar.bar.position(), 1000);
         assert_eq!(
             bar.interrupted(),
             "interrupted: 2 of 2 files done and kept, the next run goes on from there"

@@ -252,6 +252,8 @@ struct Whole {
     step: i128,
     count: usize,
     scale: Option<i8>,
+    /// The least value and the greatest: where the names of ranges begin and end.
+    bounds: (i128, i128),
     /// Ranges are named by their start alone: their last value would be all nines.
     fine: bool,
 }
@@ -286,6 +288,7 @@ impl Whole {
             step,
             count,
             scale,
+            bounds: (low, high),
             fine: units.iter().any(|unit| *unit > 1) && step > 1,
         })
     }
@@ -329,9 +332,14 @@ impl Whole {
                 None => format(&Value::Int(value)),
             };
             let from = self.start + self.step * at as i128;
-            match self.fine || self.step == 1 {
-                true => value(from),
-                false => format!("{} … {}", value(from), value(from + self.step - 1)),
+            if self.fine {
+                return value(from);
+            }
+            let (least, most) = self.bounds;
+            let (first, last) = (from.max(least), (from + self.step - 1).min(most));
+            match first == last {
+                true => value(first),
+                false => format!("{} … {}", value(first), value(last)),
             }
         };
         let bars = rows.iter().enumerate();
@@ -564,7 +572,7 @@ mod tests {
     #[test]
     fn integers_have_round_ranges() {
         let bars = check(&ints((0..=256).map(|i| 1 + i * 78)), DataType::Int64);
-        assert_eq!(ends(&bars), ("0 … 999", "19000 … 19999", 20));
+        assert_eq!(ends(&bars), ("1 … 999", "19000 … 19969", 20));
         let whole = &bars.bars[1].rows;
         assert!((whole - 25_610.0 / 20.0).abs() < 20.0, "{whole}");
         let bars = check(&ints([1, 5, 9, 12]), DataType::Int32);
@@ -584,7 +592,7 @@ mod tests {
         let bars = check(&ints([9568, 9600, 10_300]), DataType::Date32);
         assert_eq!(
             ends(&bars),
-            ("1996-03-13 … 1996-04-12", "1998-02-24 … 1998-03-26", 24)
+            ("1996-03-13 … 1996-04-12", "1998-02-24 … 1998-03-15", 24)
         );
         let day = 86_400_000_000i128;
         let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -605,7 +613,7 @@ mod tests {
         let decimal = |unscaled| Value::Decimal { unscaled, scale: 2 };
         let prices = histogram(&[(decimal(99), 0.0, 1.0), (decimal(104_949), 900.0, 1.0)]);
         let bars = check(&prices, DataType::Decimal128(15, 2));
-        assert_eq!(ends(&bars), ("0.00 … 49.99", "1000.00 … 1049.99", 21));
+        assert_eq!(ends(&bars), ("0.99 … 49.99", "1000.00 … 1049.49", 21));
 
         let float = Value::Float;
         let shares = histogram(&[(float(-0.1), 0.0, 1.0), (float(0.14), 24.0, 1.0)]);
@@ -711,7 +719,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("0 … 99 ") && text.contains("2300 … 2399"),
+            text.contains("0 … 99 ") && text.contains(" 2300 "),
             "{text}"
         );
     }

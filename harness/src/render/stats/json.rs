@@ -29,9 +29,10 @@ pub(crate) fn tables_json(
 pub(crate) fn table_json(table: &TableInfo, schema: &Schema, now: SystemTime) -> Json {
     let mut facts = table_facts(table, schema, now);
     let details = &table.details;
-    let sample = details
-        .sample()
-        .map(|sample| json!({"rows": sample.batch.num_rows(), "complete": sample.complete}));
+    // A sample without rows was dropped.
+    let kept = (details.sample()).filter(|sample| sample.complete || sample.batch.num_rows() > 0);
+    let sample =
+        kept.map(|sample| json!({"rows": sample.batch.num_rows(), "complete": sample.complete}));
     let keys = || table.stats.columns.iter().filter(|column| column.is_key);
     let of_key = |column: &ColumnStats, known: Json| {
         let mut object = Map::from_iter([("column".to_owned(), json!(column.name))]);

@@ -70,7 +70,7 @@ pub(crate) fn tables(tables: &[TableInfo], sizes: Sizes, now: SystemTime) -> Str
     let data: u64 = tables.iter().map(|table| table.stats.bytes).sum();
     let statistics: u64 = tables.iter().map(|table| table.entry_bytes).sum();
     format!(
-        "{}\n{} of data, {} of statistics ({} of the data, budget {}), cache folder {}",
+        "{}\ndata {}, statistics {} ({}, budget {}), cache folder {}",
         grid.to_terminal(),
         bytes(data),
         bytes(statistics),
@@ -240,7 +240,7 @@ mod tests {
         }
         assert_eq!(
             lines[lines.len() - 1],
-            "4.00 MiB of data, 39.06 KiB of statistics (0.95 % of the data, budget 2.00 MiB), cache folder 48.83 KiB"
+            "data 4.00 MiB, statistics 39.06 KiB (0.95 %, budget 2.00 MiB), cache folder 48.83 KiB"
         );
     }
 

@@ -84,7 +84,11 @@ fn column_grid(table: &TableInfo, schema: &Schema, types: usize, values: usize) 
 
 fn facts(table: &TableInfo, now: SystemTime) -> Vec<(&'static str, String)> {
     let stats = &table.stats;
-    let age = age(table, now).map(|age| format!(", {} ago", describe_age(age)));
+    // To the minute: what was told a second ago should read the same now.
+    let age = age(table, now).map(|age| match age.as_secs() {
+        0..60 => ", just now".to_owned(),
+        _ => format!(", {} ago", describe_age(age)),
+    });
     let index = if table.page_index { "with" } else { "no" };
     let mut facts = vec![
         ("rows", group(stats.rows)),
@@ -110,7 +114,11 @@ fn facts(table: &TableInfo, now: SystemTime) -> Vec<(&'static str, String)> {
     ];
     let dropped = table.details.dropped();
     if !dropped.is_empty() {
-        facts.push(("dropped", dropped_line(dropped, DROPPED) + " for space"));
+        let line = dropped_line(dropped, DROPPED) + " for space";
+        let mut name = "dropped";
+        for line in wrap(&line, WIDTH - 15) {
+            facts.push((std::mem::take(&mut name), line));
+        }
     }
     facts
 }
@@ -118,8 +126,11 @@ fn facts(table: &TableInfo, now: SystemTime) -> Vec<(&'static str, String)> {
 fn row_sample(table: &TableInfo) -> String {
     let stats = &table.stats;
     match table.details.sample() {
-        Some(sample) if sample.complete => "all rows".to_owned(),
-        Some(sample) => {
+        // No degrees are counted then, and no column is marked as a key.
+        Some(sample) if sample.complete => {
+            "all rows, which tell the degrees of every column".to_owned()
+        }
+        Some(sample) if sample.batch.num_rows() > 0 => {
             let rows = sample.batch.num_rows() as u64;
             format!(
                 "{} rows ({})",
@@ -127,11 +138,9 @@ fn row_sample(table: &TableInfo) -> String {
                 percent(rows as f64, stats.rows)
             )
         }
-        None if stats.scanned_rows == 0 && stats.rows > 0 => {
-            "none, only footers were read".to_owned()
-        }
-        None if stats.rows == 0 => "none, there are no rows".to_owned(),
-        None => "none".to_owned(),
+        _ if stats.rows == 0 => "none, there are no rows".to_owned(),
+        _ if stats.scanned_rows == 0 => "none, only footers were read".to_owned(),
+        _ => "none".to_owned(),
     }
 }
 
@@ -192,6 +201,23 @@ fn keys(table: &TableInfo) -> Option<String> {
         left: vec![0],
     };
     Some(grid.to_terminal())
+}
+
+/// The text in lines of at most so many characters, broken after commas.
+fn wrap(text: &str, longest: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in text.split_inclusive(", ") {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + part.trim_end().chars().count() <= longest => {
+                line.push_str(part);
+            }
+            _ => lines.push(part.to_owned()),
+        }
+    }
+    lines
+        .iter()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
 }
 
 /// A number of things.
@@ -257,6 +283,13 @@ mod tests {
                 assert!(line.chars().count() <= WIDTH, "too wide: {line}");
             }
         }
+    }
+
+    #[test]
+    fn long_lines_are_broken_after_commas() {
+        assert_eq!(wrap("a, bc, d", 20), ["a, bc, d"]);
+        assert_eq!(wrap("a, bc, d", 6), ["a, bc,", "d"]);
+        assert_eq!(wrap("a, a very long part", 6), ["a,", "a very long part"]);
     }
 
     #[test]
