@@ -110,19 +110,25 @@ pub(crate) struct StoredHistogram {
 
 impl StoredHistogram {
     pub(crate) fn new(histogram: &Histogram) -> Self {
-        let buckets = &histogram.buckets;
-        Self {
-            ends: buckets.iter().map(|bucket| bucket.upper.clone()).collect(),
-            below: buckets
-                .iter()
-                .map(|bucket| bucket.below.round() as u64)
-                .collect(),
-            equal: buckets
-                .iter()
-                .map(|bucket| bucket.equal.round() as u64)
-                .collect(),
+        let mut stored = Self {
+            ends: Vec::new(),
+            below: Vec::new(),
+            equal: Vec::new(),
             rank_error: histogram.rank_error,
+        };
+        // Sums are rounded, not rows, so that roundings do not add up.
+        let (mut sum, mut whole) = (0.0, 0);
+        let mut rounded = |rows: f64| {
+            sum += rows;
+            let before = std::mem::replace(&mut whole, f64::round(sum) as u64);
+            whole.saturating_sub(before)
+        };
+        for bucket in &histogram.buckets {
+            stored.ends.push(bucket.upper.clone());
+            stored.below.push(rounded(bucket.below));
+            stored.equal.push(rounded(bucket.equal));
         }
+        stored
     }
 
     pub(crate) fn into_histogram(self) -> Histogram {

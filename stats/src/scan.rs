@@ -109,6 +109,8 @@ struct Task {
     extremes: bool,
     degrees: Option<Arc<Mutex<DegreeCounter>>>,
     candidates: Option<Arc<Mutex<Candidates>>>,
+    /// Rows that go into the histogram, ascending; `None` for all.
+    ordered: Option<Arc<Vec<u64>>>,
     take: Take,
 }
 
@@ -174,7 +176,6 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
         input,
         readers: Readers::new(&footer.arrow),
         priorities: Priorities::of_file(name, rows, footer.schema_fingerprint),
-        ordered: None,
         kept: Mutex::default(),
         keep: false,
         bytes_read: 0,
@@ -228,9 +229,16 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
         let target = (rows as f64 * KEY_SHARE.min(affordable))
             .clamp(KEY_ROWS.0, KEY_ROWS.1)
             .min(most_rows);
-        let bound = share_to_bound(ORDERED_ROWS / rows as f64);
-        let ordered = (0..rows).filter(|row| scan.priorities.of(*row) < bound);
-        scan.ordered = Some(Arc::new(ordered.collect()));
+        let all = Arc::new(scan.some_rows(rows, rows));
+        for (task, column) in tasks.iter_mut().zip(&footer.columns) {
+            let nulls = column.null_count.unwrap_or(0).min(rows);
+            task.ordered = match rows - nulls {
+                few if few as f64 <= ORDERED_ROWS => None,
+                // Of a column with many nulls more rows have to be looked at.
+                values if nulls > rows / 8 => Some(Arc::new(scan.some_rows(rows, values))),
+                _ => Some(Arc::clone(&all)),
+            };
+        }
         scan.keep = chunks
             .iter()
             .filter(|chunk| input.keys.contains(&chunk.column))
@@ -312,8 +320,6 @@ struct Scan<'a> {
     input: &'a ScanInput<'a>,
     readers: Readers,
     priorities: Priorities,
-    /// Rows that go into histograms, ascending; `None` for all.
-    ordered: Option<Arc<Vec<u64>>>,
     /// Bytes of chunks by column and row group.
     kept: Mutex<HashMap<(usize, usize), Bytes>>,
     keep: bool,
@@ -323,6 +329,14 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// Random rows, so many that enough of the `values` are among them that are not null.
+    fn some_rows(&self, rows: u64, values: u64) -> Vec<u64> {
+        let below = share_to_bound(ORDERED_ROWS / values.max(1) as f64);
+        (0..rows)
+            .filter(|row| self.priorities.of(*row) < below)
+            .collect()
+    }
+
     /// Counts the keys of some columns and chooses the rows of their samples.
     async fn count_keys(
         &mut self,
@@ -384,7 +398,7 @@ impl Scan<'_> {
     /// Reads chunks and adds up what is found, in their order.
     async fn run(&mut self, chunks: &[Chunk], tasks: Arc<Vec<Task>>) -> Result<(), StatsError> {
         let input = self.input;
-        let (readers, ordered) = (&self.readers, &self.ordered);
+        let readers = &self.readers;
         let (kept, keep) = (&self.kept, self.keep);
         let needed = |chunk: &&Chunk| {
             let task = &tasks[chunk.column];
@@ -396,11 +410,8 @@ impl Scan<'_> {
             // The semaphore is never closed.
             let _permit = input.permits.acquire().await;
             let (fetched, bytes) = fetch(input, &unit, kept, keep).await?;
-            let (readers, tasks, ordered) = (readers.clone(), Arc::clone(tasks), ordered.clone());
-            let work = move || {
-                let ordered = ordered.as_deref().map(Vec::as_slice);
-                count_unit(&unit, fetched, &readers, &tasks, ordered)
-            };
+            let (readers, tasks) = (readers.clone(), Arc::clone(tasks));
+            let work = move || count_unit(&unit, fetched, &readers, &tasks);
             let found = spawn_blocking(work).await;
             let found = found.map_err(|source| StatsError::worker(input.key, &source))?;
             let found = found.map_err(|source| StatsError::parquet(input.key, source))?;
@@ -529,7 +540,6 @@ fn count_unit(
     fetched: Vec<Bytes>,
     readers: &Readers,
     tasks: &[Task],
-    ordered: Option<&[u64]>,
 ) -> Result<Vec<Found>, ParquetError> {
     let mut all: Vec<Found> = Vec::new();
     for (chunk, bytes) in unit.iter().zip(fetched) {
@@ -546,7 +556,6 @@ fn count_unit(
                 task,
                 found,
                 entries: EntryCounts::default(),
-                ordered,
                 dictionary: false,
             };
             let visit = |row: u64, array: &ArrayRef| counting.visit(chunk.first_row + row, array);
@@ -579,8 +588,6 @@ struct Counting<'a> {
     task: &'a Task,
     found: &'a mut Found,
     entries: EntryCounts,
-    /// Rows that go into the histogram; `None` for all.
-    ordered: Option<&'a [u64]>,
     /// The values come as a dictionary, whose bytes the writer has counted.
     dictionary: bool,
 }
@@ -610,9 +617,8 @@ impl Counting<'_> {
                 count_keys(&sketch.runs);
                 candidates(sketch.hashes());
             }
-            let ordered = self
-                .ordered
-                .map(|rows| within(rows, first_row, array.len()));
+            let ordered = task.ordered.as_ref();
+            let ordered = ordered.map(|rows| within(rows, first_row, array.len()));
             sketch.order(array, ordered)?;
         }
         match &task.take {
