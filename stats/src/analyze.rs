@@ -14,7 +14,7 @@ use crate::file_stats::{FileColumn, FileStats, FileVersion, Pass};
 use crate::footer::{Footer, read_footer};
 use crate::keys::{Key, infer};
 use crate::scan::{SAMPLE_ROWS, ScanInput, Scanned, scan};
-use crate::table_stats::merge;
+use crate::table_stats::outline;
 use crate::value::Family;
 use crate::{Catalog, Snapshot, StatsError, Store};
 
@@ -449,7 +449,7 @@ fn table_keys(
     }
     let stats: Vec<_> = tables
         .iter()
-        .map(|(_, entries)| merge(entries).unwrap_or_default())
+        .map(|(_, entries)| outline(entries).unwrap_or_default())
         .collect();
     let named: Vec<_> = tables
         .iter()

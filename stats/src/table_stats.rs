@@ -71,6 +71,18 @@ pub struct ColumnStats {
 /// The order of the files does not matter. Columns are matched by name. A column that a file lacks is null in all of its
 /// rows, as DataFusion reads it. Where two files disagree on what the values are ([`Family`]), min, max and NDV are unknown.
 pub(crate) fn merge(entries: &[Arc<FileEntry>]) -> Option<TableStats> {
+    merge_with(entries, union)
+}
+
+/// Like [`merge`], from heads alone: the number of distinct values of several files is not known, and their sum stands for it.
+pub(crate) fn outline(entries: &[Arc<FileEntry>]) -> Option<TableStats> {
+    merge_with(entries, sum)
+}
+
+/// Distinct values of a column over several files, and whether they were counted.
+type Distinct = fn(&[(&FileEntry, usize)]) -> Option<(f64, bool)>;
+
+fn merge_with(entries: &[Arc<FileEntry>], distinct: Distinct) -> Option<TableStats> {
     let mut entries: Vec<&FileEntry> = entries.iter().map(AsRef::as_ref).collect();
     entries.sort_by(|a, b| a.stats.version.key.cmp(&b.stats.version.key));
     let (listed, known): (Vec<_>, Vec<_>) = entries
@@ -114,6 +126,7 @@ pub(crate) fn merge(entries: &[Arc<FileEntry>]) -> Option<TableStats> {
         files: &known,
         rows,
         stale,
+        distinct,
     };
     Some(TableStats {
         rows,
@@ -134,6 +147,7 @@ struct Merging<'a> {
     files: &'a [&'a FileEntry],
     rows: u64,
     stale: bool,
+    distinct: Distinct,
 }
 
 impl Merging<'_> {
@@ -177,7 +191,11 @@ impl Merging<'_> {
             }
         }
         let (mut min, mut max) = (min.finish(), max.finish());
-        let mut ndv = if nested { None } else { union(&scanned) };
+        let mut ndv = if nested {
+            None
+        } else {
+            (self.distinct)(&scanned)
+        };
         if !one_family {
             (min, max, ndv) = Default::default();
         }
@@ -224,7 +242,7 @@ impl Merging<'_> {
     }
 }
 
-/// Distinct values of a column over several files, and whether they were counted.
+/// By the union of their sketches, which are read for it.
 fn union(scanned: &[(&FileEntry, usize)]) -> Option<(f64, bool)> {
     if let [(entry, place)] = scanned {
         let column = &entry.stats.columns[*place];
@@ -239,6 +257,13 @@ fn union(scanned: &[(&FileEntry, usize)]) -> Option<(f64, bool)> {
         any = true;
     }
     any.then(|| (union.estimate(), false))
+}
+
+/// As if no file had a value of another.
+fn sum(scanned: &[(&FileEntry, usize)]) -> Option<(f64, bool)> {
+    let ndv = |(entry, place): &(&FileEntry, usize)| entry.stats.columns[*place].ndv;
+    let sum = scanned.iter().map(ndv).sum::<Option<f64>>()?;
+    (!scanned.is_empty()).then_some((sum, false))
 }
 
 /// Distinct values of `rows` rows, when some of them, `seen`, have `ndv`: a key grows with the rows, a code does not.
