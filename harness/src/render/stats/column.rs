@@ -153,11 +153,15 @@ impl<'a> ColumnView<'a> {
 
     /// Rows that are neither null nor in the histogram, about: its rows are no exact count.
     pub(super) fn nan_rows(&self) -> Option<u64> {
-        if !self.data_type?.is_floating() || !self.table.stats.analyzed {
+        if !is_float(self.data_type) || !self.table.stats.analyzed {
             return None;
         }
         let values = self.values()?;
-        let ordered = self.distribution.as_ref()?.histogram.rows().round() as u64;
+        let known = self.distribution.as_ref()?;
+        if let Some(nan) = known.common.entries.iter().find(|e| e.value.is_none()) {
+            return Some(nan.count);
+        }
+        let ordered = known.histogram.rows().round() as u64;
         Some(values.saturating_sub(ordered)).filter(|nan| nan * 100 > values)
     }
 
@@ -253,8 +257,7 @@ impl<'a> ColumnView<'a> {
     }
 
     fn nan_only(&self) -> bool {
-        let float = self.data_type.is_some_and(DataType::is_floating);
-        float && self.column.min.is_none() && self.column.max.is_none()
+        is_float(self.data_type) && self.column.min.is_none() && self.column.max.is_none()
     }
 
     fn common(&self) -> Option<String> {
@@ -282,6 +285,7 @@ fn common_grid(common: &Mcv, data_type: Option<&DataType>, scanned: u64) -> Stri
         vec![
             match &entry.value {
                 Some(value) => shorten(&format_value(value, data_type), LONGEST),
+                None if is_float(data_type) => "NaN".to_owned(),
                 None => format!("(long, hash {:016x})", entry.hash),
             },
             group(entry.count),
@@ -312,6 +316,11 @@ fn common_grid(common: &Mcv, data_type: Option<&DataType>, scanned: u64) -> Stri
         out.push_str(&format!("{and} {} at most", row_count(common.missing)));
     }
     out
+}
+
+/// Floats are never long: the one that is known by its hash alone is NaN.
+pub(super) fn is_float(data_type: Option<&DataType>) -> bool {
+    data_type.is_some_and(DataType::is_floating)
 }
 
 fn row_count(count: u64) -> String {
@@ -411,9 +420,9 @@ mod tests {
         for part in [
             "column         t.c",
             "nulls          5 (4.8 % of 105 rows)",
-            "NaN            ~10",
+            "NaN            ~20",
             "+ 3 at most",
-            "(long, hash 0000000000000007)",
+            " NaN   ",
             "57.1 %",
             "any other has 9 rows at most",
             "█",

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use joinwright_stats::{ColumnStats, CommonValue, Degrees, KeyRows, TableInfo, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::column::{ColumnView, top_degrees};
+use super::column::{ColumnView, is_float, top_degrees};
 use super::value::{format_value, hex};
 use super::{age, data_type, order};
 
@@ -83,7 +83,10 @@ pub(crate) fn column_json(view: &ColumnView<'_>) -> Json {
     let common = distribution.map(|known| {
         let entry = |entry: &CommonValue| {
             json!({
-                "value": entry.value.as_ref().map(value),
+                "value": match &entry.value {
+                    None if is_float(*data_type) => json!("NaN"),
+                    known => json!(known.as_ref().map(value)),
+                },
                 "hash": format!("{:016x}", entry.hash),
                 "count": entry.count,
                 "error": entry.error,
