@@ -514,7 +514,7 @@ fn damaged_entries_are_right_or_missing() {
     let made = Made::write(true);
     let sound = made.cache("sound");
     made.check_repaired(&sound);
-    let flips = count("JOINWRIGHT_FLIPS", 2_000);
+    let flips = count("JOINWRIGHT_FLIPS", 400);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let (done, repaired) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let work = |worker: usize| {

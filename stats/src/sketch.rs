@@ -248,6 +248,9 @@ impl ColumnTotal {
     }
 }
 
+/// Takes rows by hash.
+type OnRuns<'a> = &'a mut dyn FnMut(&[(u64, u64)]);
+
 /// Counts the rows of each entry over batches that share a dictionary.
 #[derive(Default)]
 pub(crate) struct EntryCounts {
@@ -258,12 +261,7 @@ pub(crate) struct EntryCounts {
 
 impl EntryCounts {
     /// Counts a batch. A batch with another dictionary hands what was counted before to `sketch` and `on_runs`.
-    pub(crate) fn add(
-        &mut self,
-        array: &ArrayRef,
-        sketch: &mut ColumnSketch,
-        on_runs: &mut dyn FnMut(&[(u64, u64)]),
-    ) {
+    pub(crate) fn add(&mut self, array: &ArrayRef, sketch: &mut ColumnSketch, on_runs: OnRuns<'_>) {
         let array = array.as_dictionary::<Int32Type>();
         let same = |entries: &ArrayRef| Arc::ptr_eq(entries, array.values());
         if !self.entries.as_ref().is_some_and(same) {
@@ -295,11 +293,7 @@ impl EntryCounts {
     }
 
     /// Hands what was counted to `sketch` and `on_runs`.
-    pub(crate) fn flush(
-        &mut self,
-        sketch: &mut ColumnSketch,
-        on_runs: &mut dyn FnMut(&[(u64, u64)]),
-    ) {
+    pub(crate) fn flush(&mut self, sketch: &mut ColumnSketch, on_runs: OnRuns<'_>) {
         sketch.add_entries(&self.hashes, &self.rows);
         on_runs(&sketch.runs);
         self.entries = None;
