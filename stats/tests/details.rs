@@ -25,8 +25,9 @@ fn mix(value: u64) -> u64 {
 /// Orders with a skewed customer, a few of them null, and a name.
 fn orders(rows: std::ops::Range<u64>) -> RecordBatch {
     let id = Int64Array::from_iter_values(rows.clone().map(|row| row as i64));
-    let customer =
-        |row: u64| (!row.is_multiple_of(50)).then(|| (mix(row) % (1 << (mix(row * 7) % 14))) as i64);
+    let customer = |row: u64| {
+        (!row.is_multiple_of(50)).then(|| (mix(row) % (1 << (mix(row * 7) % 14))) as i64)
+    };
     let customer: Int64Array = rows.clone().map(customer).collect();
     let status: StringArray = rows
         .clone()
