@@ -212,8 +212,11 @@ impl Catalog {
         }
         drop(results);
         self.publish(|snapshot| snapshot.with_tables(done));
-        if summary.scanned > 0 {
+        if options.pass == Pass::Scan {
+            // Also of what was known: an analysis may have been stopped before it came to this.
             summary.dropped_bytes = self.keep_to_budget(options.budget).await;
+        }
+        if summary.scanned > 0 {
             self.collect_garbage(tables).await;
         }
         summary.statistics_bytes = self.snapshot().sizes().1;

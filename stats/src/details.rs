@@ -1,6 +1,6 @@
 //! What is known of a table beyond counts: read from its entries when an estimate asks for it, and then kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -236,12 +236,15 @@ impl TableDetails {
 
     fn make_sample(&self) -> Option<RowSample> {
         let mut samples = Vec::new();
+        let mut lost = BTreeSet::new();
         for file in self
             .files
             .iter()
             .filter(|file| file.stats.is_scanned() && file.stats.rows > 0)
         {
-            samples.push(FileSample::read(file)?);
+            let sample = FileSample::read(file)?;
+            add_lost(file, &sample.batch, &mut lost);
+            samples.push(sample);
         }
         let mut below = samples.iter().map(|sample| sample.below).min()?;
         let all = samples.iter().flat_map(|sample| &sample.priorities);
@@ -258,7 +261,8 @@ impl TableDetails {
                 .priorities
                 .iter()
                 .map(|priority| complete || *priority < below);
-            filter_record_batch(&sample.batch, &BooleanArray::from_iter(kept.map(Some))).ok()
+            let kept = BooleanArray::from_iter(kept.map(Some));
+            filter_record_batch(&without(&sample.batch, &lost)?, &kept).ok()
         });
         let batch = union_batches(&batches.collect::<Option<Vec<_>>>()?)?;
         Some(RowSample { batch, complete })
@@ -266,6 +270,7 @@ impl TableDetails {
 
     fn make_key_rows(&self, column: &str) -> Option<KeyRows> {
         let mut batches = Vec::new();
+        let mut lost = BTreeSet::new();
         let mut below = u64::MAX;
         for (file, place) in self.with_column(column) {
             if file.stats.rows == 0 {
@@ -273,7 +278,11 @@ impl TableDetails {
             }
             let (batch, bound) = file_key_rows(file, column, place?)?;
             below = below.min(bound);
+            add_lost(file, &batch, &mut lost);
             batches.push(batch);
+        }
+        for batch in &mut batches {
+            *batch = without(batch, &lost)?;
         }
         let mut hashes: Vec<_> = batches
             .iter()
@@ -302,6 +311,26 @@ impl TableDetails {
             below,
         })
     }
+}
+
+/// Notes the columns of a file that are not among its rows: they were too wide, dropped, or damaged. Beside the rows of other
+/// files they would look as if they were null.
+fn add_lost(file: &FileEntry, batch: &RecordBatch, lost: &mut BTreeSet<String>) {
+    let names = file.stats.columns.iter().map(|column| &column.name);
+    lost.extend(
+        names
+            .filter(|name| batch.column_by_name(name).is_none())
+            .cloned(),
+    );
+}
+
+fn without(batch: &RecordBatch, lost: &BTreeSet<String>) -> Option<RecordBatch> {
+    let fields = batch.schema_ref().fields().iter().enumerate();
+    let kept: Vec<usize> = fields
+        .filter(|(_, field)| !lost.contains(field.name()))
+        .map(|(place, _)| place)
+        .collect();
+    batch.project(&kept).ok()
 }
 
 fn describe(kind: PartKind, column: Option<&FileColumn>) -> String {

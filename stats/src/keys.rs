@@ -7,11 +7,10 @@
 //! 2. it is an integer column, its name ends like that of a key (`id`, `key`, `sk`, `no`, `nr`, `num`, or `code`, set apart by `_` or a
 //!    change of case, or standing for the whole name), and it has more than one value, or
 //! 3. it is an integer column whose range lies within that of a unique column of another table, and covers half of it or bears its
-//!    name (`l_orderkey` and `o_orderkey`; `binary_id` and the `id` of any table). Then both are keys. Unique is what has no nulls and either was
-//!    found to have as many distinct values as rows, or has a range that is at least as wide as the table has rows, and at most eight times
-//!    as wide.
+//!    name (`l_orderkey` and `o_orderkey`; `binary_id` and the `id` of any table). Then both are keys. Unique is what has no nulls and
+//!    a range that is at least as wide as the table has rows, and at most eight times as wide.
 //!
-//! The rest follows from footers. A wrong guess costs space and time, never a wrong estimate.
+//! All of that follows from footers and names, so it does not depend on what was scanned before. A wrong guess costs space and time, never a wrong estimate.
 
 use std::collections::BTreeSet;
 
@@ -88,10 +87,7 @@ fn candidate<'a>(
     };
     let rows = stats.rows as f64;
     let span = max.saturating_sub(*min) as f64 + 1.0;
-    let distinct = match column.ndv {
-        Some(ndv) => ndv >= 0.95 * rows,
-        None => span >= rows && span <= 8.0 * rows,
-    };
+    let distinct = span >= rows && span <= 8.0 * rows;
     Some(Candidate {
         table,
         name: &column.name,

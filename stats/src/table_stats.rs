@@ -74,9 +74,9 @@ pub(crate) fn merge(entries: &[Arc<FileEntry>]) -> Option<TableStats> {
     merge_with(entries, union)
 }
 
-/// Like [`merge`], from heads alone: the number of distinct values of several files is not known, and their sum stands for it.
+/// What footers alone would tell, whatever was scanned: the same before an analysis, in its midst, and after.
 pub(crate) fn outline(entries: &[Arc<FileEntry>]) -> Option<TableStats> {
-    merge_with(entries, sum)
+    merge_with(entries, |_| None)
 }
 
 /// Distinct values of a column over several files, and whether they were counted.
@@ -257,13 +257,6 @@ fn union(scanned: &[(&FileEntry, usize)]) -> Option<(f64, bool)> {
         any = true;
     }
     any.then(|| (union.estimate(), false))
-}
-
-/// As if no file had a value of another.
-fn sum(scanned: &[(&FileEntry, usize)]) -> Option<(f64, bool)> {
-    let ndv = |(entry, place): &(&FileEntry, usize)| entry.stats.columns[*place].ndv;
-    let sum = scanned.iter().map(ndv).sum::<Option<f64>>()?;
-    (!scanned.is_empty()).then_some((sum, false))
 }
 
 /// Distinct values of `rows` rows, when some of them, `seen`, have `ndv`: a key grows with the rows, a code does not.
