@@ -23,7 +23,6 @@ use parquet::file::properties::WriterProperties;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::bounds::Bound;
 use crate::file_stats::{FileColumn, FileVersion};
 use crate::parts::can_be_packed;
 use crate::value::Family;
@@ -254,20 +253,12 @@ fn write(
 
 /// A column that is known by its nulls alone.
 fn side_column(field: &Field, nulls: u64) -> FileColumn {
+    let family = match Family::of(field.data_type()) {
+        Family::Null => Family::Null,
+        _ => Family::Nested,
+    };
     FileColumn {
-        name: field.name().clone(),
-        family: match Family::of(field.data_type()) {
-            Family::Null => Family::Null,
-            _ => Family::Nested,
-        },
         null_count: Some(nulls),
-        min: Bound::default(),
-        max: Bound::default(),
-        value_bytes: None,
-        ndv: None,
-        ndv_exact: false,
-        is_key: false,
-        order: None,
-        ranges: Vec::new(),
+        ..FileColumn::unknown(field.name(), family)
     }
 }

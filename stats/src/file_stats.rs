@@ -122,6 +122,23 @@ pub(crate) struct FileColumn {
 }
 
 impl FileColumn {
+    /// A column of which nothing is known.
+    pub(crate) fn unknown(name: &str, family: Family) -> Self {
+        Self {
+            name: name.to_owned(),
+            family,
+            null_count: None,
+            min: Bound::default(),
+            max: Bound::default(),
+            value_bytes: None,
+            ndv: None,
+            ndv_exact: false,
+            is_key: false,
+            order: None,
+            ranges: Vec::new(),
+        }
+    }
+
     /// The scan pass has to find what the footer does not tell.
     pub(crate) fn lacks_bounds(&self) -> bool {
         self.min.value.is_none() || self.max.value.is_none()

@@ -157,19 +157,7 @@ fn column(
     schema: &SchemaDescriptor,
     groups: &[RowGroupMetaData],
 ) -> FileColumn {
-    let mut column = FileColumn {
-        name: field.name().clone(),
-        family: Family::of(field.data_type()),
-        null_count: None,
-        min: Bound::default(),
-        max: Bound::default(),
-        value_bytes: None,
-        ndv: None,
-        ndv_exact: false,
-        is_key: false,
-        order: None,
-        ranges: Vec::new(),
-    };
+    let mut column = FileColumn::unknown(field.name(), Family::of(field.data_type()));
     // A struct without fields has no leaf, and nothing to say.
     if leaf == usize::MAX {
         return column;
