@@ -79,7 +79,7 @@ impl DegreeVector {
         })
     }
 
-    fn pairs(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (u64, u64)> {
         let counts = self.counts.iter().map(|&count| u64::from(count));
         self.hashes.iter().copied().zip(counts)
     }
@@ -319,7 +319,7 @@ pub(crate) type HashedMap<T> = HashMap<u64, T, BuildHasherDefault<Identity>>;
 
 /// Counts keys while a file is scanned, in any order of its parts.
 pub(crate) struct DegreeCounter {
-    /// `None` once there were too many keys.
+    /// `None` once there were too many keys, or too many rows of one.
     counts: Option<HashedMap<u64>>,
     bin_rows: Vec<u64>,
 }
@@ -340,13 +340,21 @@ impl DegreeCounter {
             self.bin_rows[bin_of(hash)] += rows;
         }
         if let Some(counts) = &mut self.counts {
+            let mut most = 0;
             for &(hash, rows) in runs {
-                *counts.entry(hash).or_default() += rows;
+                let count = counts.entry(hash).or_default();
+                *count += rows;
+                most = most.max(*count);
             }
-            if counts.len() > MOST_KEYS {
+            if counts.len() > MOST_KEYS || most > u64::from(u32::MAX) {
                 self.counts = None;
             }
         }
+    }
+
+    /// There was more than is counted one by one.
+    pub(crate) fn overflowed(&self) -> bool {
+        self.counts.is_none()
     }
 
     /// The degrees of the file; `frequent` bounds them where the keys were too many.

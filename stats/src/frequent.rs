@@ -38,6 +38,23 @@ impl Frequent {
         *slot = (hash, slot.1 + count);
     }
 
+    /// From the exact counts of all values: keeps as many as there is room for, and the error that leaving out the others makes.
+    pub(crate) fn of_counts(mut counters: Vec<(u64, u64)>) -> Self {
+        let mut error = 0;
+        if counters.len() > FULL {
+            let order = |&(hash, count): &(u64, u64)| (std::cmp::Reverse(count), hash);
+            let (_, cut, _) = counters.select_nth_unstable_by_key(FULL, order);
+            error = cut.1;
+            counters.truncate(FULL);
+        }
+        let mut frequent = Self::default();
+        for (hash, count) in counters {
+            frequent.add(hash, count);
+        }
+        frequent.error = error;
+        frequent
+    }
+
     fn find(&self, hash: u64) -> usize {
         let mask = self.slots.len() - 1;
         // The low bits: the high ones choose rows for key samples, and may all be zero.
@@ -137,6 +154,20 @@ mod tests {
                 "{low} {count} {error}"
             );
         }
+    }
+
+    #[test]
+    fn exact_counts_that_do_not_fit_leave_an_error() {
+        let mut counts: Vec<_> = (0..20_000).map(|i| (mix(i), 1 + i % 7)).collect();
+        let stream: Vec<_> = counts
+            .iter()
+            .flat_map(|&(hash, count)| vec![hash; count as usize])
+            .collect();
+        let frequent = Frequent::of_counts(counts.clone());
+        assert_eq!((frequent.used, frequent.error()), (FULL, 3));
+        check(frequent, &stream, false);
+        counts.truncate(FULL);
+        assert_eq!(Frequent::of_counts(counts).distinct(), Some(FULL as u64));
     }
 
     fn count(stream: &[u64]) -> Frequent {

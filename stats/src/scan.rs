@@ -208,6 +208,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
         let counters: Vec<_> = tasks.iter().map(|task| task.degrees.clone()).collect();
         scan.run(&chunks, Arc::new(tasks)).await?;
         for &column in counted {
+            // Fewer rows than keys that can be counted: nothing overflowed.
             let degrees = scan.degrees(column, counters[column].as_ref());
             keys.push(KeyColumn {
                 column,
@@ -267,6 +268,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
                 Take::Nothing
             };
         }
+        scan.keep = false;
         scan.run(&chunks, Arc::new(tasks)).await?;
         (Some(selected), below)
     };
@@ -361,6 +363,17 @@ impl Scan<'_> {
         let chunks: Vec<_> = chunks.iter().filter(own).cloned().collect();
         let tasks = Arc::new(tasks);
         self.run(&chunks, Arc::clone(&tasks)).await?;
+        let mut again = tasks.to_vec();
+        for (column, task) in again.iter_mut().enumerate() {
+            let counter = task.degrees.take();
+            task.sketch = counter.is_some_and(|counter| lock(&counter).overflowed());
+            task.candidates = None;
+            if task.sketch {
+                // Their keys are too many to count one by one, which is known only now.
+                self.totals[column] = ColumnTotal::default();
+            }
+        }
+        self.run(&chunks, Arc::new(again)).await?;
         let mut keys = Vec::new();
         for &column in columns {
             let task = &tasks[column];
@@ -388,11 +401,15 @@ impl Scan<'_> {
         Ok(keys)
     }
 
-    fn degrees(&self, column: usize, counter: Option<&Arc<Mutex<DegreeCounter>>>) -> Degrees {
+    /// What was counted of a key column, which also tells its distinct and most common values.
+    fn degrees(&mut self, column: usize, counter: Option<&Arc<Mutex<DegreeCounter>>>) -> Degrees {
         let counter = counter.map(|counter| std::mem::take(&mut *lock(counter)));
-        counter
-            .unwrap_or_default()
-            .finish(&self.totals[column].frequent)
+        let total = &mut self.totals[column];
+        let degrees = counter.unwrap_or_default().finish(&total.frequent);
+        if let Some(vector) = &degrees.vector {
+            total.know_values(vector);
+        }
+        degrees
     }
 
     /// Reads chunks and adds up what is found, in their order.
@@ -461,10 +478,9 @@ async fn fetch(
     let mut read = read.into_iter();
     let mut fetched = Vec::with_capacity(unit.len());
     for (chunk, known) in unit.iter().zip(known) {
-        let fresh = known.is_none();
         // One range was read for each chunk that was not known.
         let bytes = known.or_else(|| read.next()).unwrap_or_default();
-        if fresh && keep {
+        if keep {
             lock(kept).insert((chunk.column, chunk.row_group), bytes.clone());
         }
         fetched.push(bytes);
@@ -547,7 +563,9 @@ fn count_unit(
         if all.last().is_none_or(|found| found.column != chunk.column) {
             all.push(Found {
                 column: chunk.column,
-                sketch: task.sketch.then(|| ColumnSketch::new(task.extremes)),
+                sketch: task
+                    .sketch
+                    .then(|| ColumnSketch::new(task.extremes, task.degrees.is_none())),
                 taken: Vec::new(),
             });
         }
@@ -644,6 +662,8 @@ impl Counting<'_> {
                 }
             };
             self.entries.flush(sketch, &mut count_keys);
+            sketch.flush();
+            count_keys(&sketch.runs);
             if let Some(bytes) = dictionary_bytes.filter(|_| self.dictionary) {
                 *sketch.value_bytes.get_or_insert(0) += bytes;
             }

@@ -8,6 +8,7 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::error::ArrowError;
 
+use crate::degrees::DegreeVector;
 use crate::frequent::Frequent;
 use crate::hash::{hash_rows, value_bytes};
 use crate::kll::Kll;
@@ -85,13 +86,44 @@ pub(crate) struct ColumnSketch {
     pub(crate) offered: u64,
     /// Where they are asked for.
     pub(crate) extremes: Option<Extremes>,
-    /// Rows by hash, equal neighbours taken together: what the last call added.
+    /// Rows by hash: what the last call added.
     pub(crate) runs: Vec<(u64, u64)>,
+    recent: Recent,
     hashes: Vec<u64>,
+    /// `distinct` and `frequent` are counted; for keys, whose rows are counted one by one, they follow from that.
+    values: bool,
+}
+
+/// Slots of [`Recent`]: 16 KiB, half of a first-level cache.
+const RECENT: usize = 1 << 10;
+
+/// The hashes seen last with their rows, so that what comes again soon is counted here, and not in larger structures.
+struct Recent(Vec<(u64, u64)>);
+
+impl Recent {
+    /// Counts rows; what has to leave goes to `left`.
+    fn add(&mut self, hashes: impl Iterator<Item = u64>, left: &mut Vec<(u64, u64)>) {
+        for hash in hashes {
+            let slot = &mut self.0[hash as usize % RECENT];
+            if slot.0 == hash {
+                slot.1 += 1;
+            } else {
+                let old = std::mem::replace(slot, (hash, 1));
+                if old.1 > 0 {
+                    left.push(old);
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, left: &mut Vec<(u64, u64)>) {
+        left.extend(self.0.iter().filter(|slot| slot.1 > 0));
+        self.0.fill((0, 0));
+    }
 }
 
 impl ColumnSketch {
-    pub(crate) fn new(with_extremes: bool) -> Self {
+    pub(crate) fn new(with_extremes: bool, values: bool) -> Self {
         Self {
             nulls: 0,
             value_bytes: None,
@@ -101,7 +133,9 @@ impl ColumnSketch {
             offered: 0,
             extremes: with_extremes.then(Extremes::default),
             runs: Vec::new(),
+            recent: Recent(vec![(0, 0); RECENT]),
             hashes: Vec::new(),
+            values,
         }
     }
 
@@ -110,7 +144,7 @@ impl ColumnSketch {
         &self.hashes
     }
 
-    /// Counts the values of an array.
+    /// Counts the values of an array; some of them only with [`ColumnSketch::flush`].
     pub(crate) fn add(&mut self, array: &ArrayRef) {
         let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
         self.nulls += nulls.as_ref().map_or(0, |nulls| nulls.null_count() as u64);
@@ -123,17 +157,27 @@ impl ColumnSketch {
             return;
         }
         match &nulls {
-            None => collect_runs(&mut self.runs, self.hashes.iter().copied()),
+            None => self.recent.add(self.hashes.iter().copied(), &mut self.runs),
             Some(nulls) => {
                 let valid = nulls.valid_indices().map(|row| self.hashes[row]);
-                collect_runs(&mut self.runs, valid);
+                self.recent.add(valid, &mut self.runs);
             }
         }
         self.add_runs();
     }
 
+    /// Counts what was held back.
+    pub(crate) fn flush(&mut self) {
+        self.runs.clear();
+        self.recent.flush(&mut self.runs);
+        self.add_runs();
+    }
+
     /// Counts rows by hash: what `runs` holds.
     fn add_runs(&mut self) {
+        if !self.values {
+            return;
+        }
         for &(hash, rows) in &self.runs {
             self.distinct.add(hash);
             self.frequent.add(hash, rows);
@@ -187,15 +231,6 @@ impl ColumnSketch {
     }
 }
 
-fn collect_runs(runs: &mut Vec<(u64, u64)>, hashes: impl Iterator<Item = u64>) {
-    for hash in hashes {
-        match runs.last_mut() {
-            Some(last) if last.0 == hash => last.1 += 1,
-            _ => runs.push((hash, 1)),
-        }
-    }
-}
-
 /// An array in a layout of its own: strings as offsets into one buffer, dictionaries as their values.
 ///
 /// A few views taken from many keep all the buffers of the many alive.
@@ -229,6 +264,14 @@ pub(crate) struct ColumnTotal {
 }
 
 impl ColumnTotal {
+    /// Takes over the exact counts of all values.
+    pub(crate) fn know_values(&mut self, counts: &DegreeVector) {
+        let mut distinct = DistinctBuilder::new();
+        counts.hashes.iter().for_each(|hash| distinct.add(*hash));
+        self.distinct.add_builder(&distinct);
+        self.frequent = Frequent::of_counts(counts.pairs().collect());
+    }
+
     pub(crate) fn merge(&mut self, part: ColumnSketch) {
         self.nulls += part.nulls;
         if let Some(bytes) = part.value_bytes {
