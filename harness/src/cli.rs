@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Show why a query is planned as it is.
     Explain(ExplainArgs),
+    /// Compare the estimates of sub-plans with their true rows.
+    Estimate(EstimateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -176,6 +178,25 @@ pub(crate) struct ExplainArgs {
     /// What plans the query.
     #[arg(long, default_value = "joinwright")]
     pub(crate) arm: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EstimateArgs {
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
+    /// The queries to look at, separated by commas [default: all]
+    #[arg(long = "query", value_name = "QUERY", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// What estimates; may be repeated [default: joinwright]
+    #[arg(long = "arm", value_name = "ARM")]
+    pub(crate) arms: Vec<String>,
+    /// A file of `query,sub_plan,true_rows`; a sub-plan is the aliases of its relations, sorted, joined by `+`
+    /// [default: the suite's truth]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) subplans: Option<PathBuf>,
+    /// Where to write `query,sub_plan,true_rows,est_rows,upper_bound,source`, with `arm` as the last column.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@
 //! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
 //! | `rows`, `compare`, `shape` | results; whether two are the same; what a query promises of its own |
 //! | `fingerprint` | whether two plans are the same |
+//! | `truth`, `quality` | true rows of sub-plans; how far estimates are from them |
 //! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
 //! | `render` | tables, READMEs, explanations |
 //!
@@ -35,6 +36,7 @@ mod fingerprint;
 mod interrupt;
 mod machine;
 mod measure;
+mod quality;
 mod record;
 mod render;
 mod rows;
@@ -44,6 +46,7 @@ mod statistics;
 mod suite;
 mod summary;
 mod tables;
+mod truth;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -14,8 +14,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::Optimizer;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::{
-    JoinOrdering, JoinwrightOptions, PlanLine, Registry, SessionStateBuilderExt, Trace, TraceLog,
-    estimate_plan, join_columns, observe,
+    EstimatedRegion, JoinOrdering, JoinwrightOptions, PlanLine, Registry, SessionStateBuilderExt,
+    Trace, TraceLog, estimate_plan, estimate_regions, join_columns, observe,
 };
 use joinwright_stats::Catalog;
 
@@ -166,6 +166,25 @@ impl Session {
     /// Plans the last statement of `sql` that returns rows. Views and settings before it take effect; no data is read
     /// but the footers of files.
     pub(crate) async fn plan(&self, sql: &str) -> Result<Planned> {
+        self.optimized(sql, |plan, context| self.look_at(plan, context))
+            .await
+    }
+
+    /// The regions of the last statement of `sql` that returns rows, in the order that this arm joins them, with the
+    /// estimates of its estimator.
+    pub(crate) async fn regions(&self, sql: &str) -> Result<Vec<EstimatedRegion>> {
+        self.optimized(sql, |plan, context| {
+            let snapshot = self.catalog.snapshot();
+            estimate_regions(&plan, &snapshot, &self.ordering, &options(context))
+        })
+        .await
+    }
+
+    async fn optimized<T>(
+        &self,
+        sql: &str,
+        look: impl Fn(LogicalPlan, &SessionContext) -> T,
+    ) -> Result<T> {
         let context = SessionContext::new_with_state(self.context.state());
         let mut optimized = None;
         for statement in parse(sql)? {
@@ -173,7 +192,7 @@ impl Session {
             let plan = state.statement_to_plan(statement).await?;
             if returns_rows(&plan) {
                 let plan = state.optimize(&plan)?;
-                optimized = Some(self.look_at(plan, &context));
+                optimized = Some(look(plan, &context));
                 continue;
             }
             match plan {
@@ -199,9 +218,7 @@ impl Session {
     }
 
     fn look_at(&self, plan: LogicalPlan, context: &SessionContext) -> Planned {
-        let config = context.copied_config();
-        let options = config.options().extensions.get::<JoinwrightOptions>();
-        let options = options.cloned().unwrap_or_default();
+        let options = options(context);
         let snapshot = self.catalog.snapshot();
         let traced = self.ordering.trace.as_ref().map(TraceLog::take);
         let regions = match (&self.kind, traced) {
@@ -213,6 +230,12 @@ impl Session {
             regions,
         }
     }
+}
+
+fn options(context: &SessionContext) -> JoinwrightOptions {
+    let config = context.copied_config();
+    let options = config.options().extensions.get::<JoinwrightOptions>();
+    options.cloned().unwrap_or_default()
 }
 
 /// Time since the first call, for the optimizer, which reads no clock itself.

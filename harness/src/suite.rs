@@ -39,14 +39,17 @@ pub(crate) struct Suite {
     pub(crate) queries: PathBuf,
     /// Key columns that the suite declares: `(table, column)`.
     pub(crate) keys: BTreeSet<(String, String)>,
+    /// The file of true cardinalities, if the suite has one.
+    pub(crate) truth: Option<PathBuf>,
 }
 
-/// `suite.toml`. What is for other tools (`truth`, `results`) is let be.
+/// `suite.toml`. What is for other tools (`results`) is let be.
 #[derive(Debug, Deserialize)]
 struct SuiteFile {
     name: Option<String>,
     data: PathBuf,
     queries: PathBuf,
+    truth: Option<PathBuf>,
     #[serde(default)]
     keys: BTreeMap<String, TableKeys>,
 }
@@ -150,6 +153,7 @@ fn generated(name: &str, scale: f64, queries: Option<&Path>) -> Result<Suite> {
         queries,
         // Their names tell.
         keys: BTreeSet::new(),
+        truth: None,
     })
 }
 
@@ -186,6 +190,7 @@ fn from_folder(folder: &Path) -> Result<Suite> {
         data: folder.join(file.data),
         queries: folder.join(file.queries),
         keys,
+        truth: file.truth.map(|truth| folder.join(truth)),
     })
 }
 

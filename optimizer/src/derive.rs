@@ -19,8 +19,9 @@ use datafusion::datasource::{MemTable, source_as_provider};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, TableScan,
 };
-use joinwright_stats::{Snapshot, provider_key};
+use joinwright_stats::{Snapshot, TableDetails, provider_key};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Rows of a relation of which nothing at all is known.
 const GUESS_ROWS: f64 = 1_000.0;
@@ -156,6 +157,7 @@ impl Deriver<'_> {
             output: (0..base.columns.len()).collect(),
             base,
             predicates: vec![],
+            details: None,
         }
     }
 
@@ -175,7 +177,7 @@ impl Deriver<'_> {
                 .map_or(DataType::Null, |f| f.data_type().clone());
             (name.as_str(), data_type)
         });
-        let base = self.scan(scan, &typed.collect::<Vec<_>>());
+        let (base, details) = self.scan(scan, &typed.collect::<Vec<_>>());
         let output = peeled
             .output
             .iter()
@@ -188,42 +190,50 @@ impl Deriver<'_> {
             base_columns,
             predicates: peeled.predicates,
             output,
+            details,
         }
     }
 
     /// What the catalog, or the provider itself, knows about a table.
-    fn scan(&self, scan: &TableScan, columns: &[(&str, DataType)]) -> Profile {
+    fn scan(
+        &self,
+        scan: &TableScan,
+        columns: &[(&str, DataType)],
+    ) -> (Profile, Option<Arc<TableDetails>>) {
         let types = || columns.iter().map(|(_, t)| t.clone());
         let Ok(provider) = source_as_provider(&scan.source) else {
-            return unknown_table(types());
+            return (unknown_table(types()), None);
         };
         let provider: &dyn TableProvider = provider.as_ref();
+        let known = || columns.iter().map(|(n, t)| (*n, t.clone()));
+        let analyzed = |locations: &[String]| {
+            let stats = self.snapshot.table(locations)?;
+            let profile = Profile::from_stats(&stats, known());
+            Some((profile, Some(self.snapshot.details(locations))))
+        };
         if let Some(listing) = provider.downcast_ref::<ListingTable>()
-            && let Some(stats) = locations(listing).and_then(|l| self.snapshot.table(&l))
+            && let Some(found) = locations(listing).and_then(|l| analyzed(&l))
         {
-            return Profile::from_stats(&stats, columns.iter().map(|(n, t)| (*n, t.clone())));
+            return found;
         }
         let rows = provider.downcast_ref::<MemTable>().and_then(memory_rows);
         // What is no listing may have been analyzed from its batches, under the name that queries use.
         let name = provider_key(&scan.table_name.to_string());
-        if let Some(stats) = self.snapshot.table(&[name]) {
-            let known = columns.iter().map(|(n, t)| (*n, t.clone()));
-            let mut profile = Profile::from_stats(&stats, known);
+        if let Some((mut profile, details)) = analyzed(&[name]) {
             if let Some(rows) = rows.filter(|rows| *rows != profile.rows) {
                 profile.set_rows(rows);
                 profile.stale = true;
             }
-            return profile;
+            return (profile, details);
         }
-        if let Some(rows) = rows {
-            return Profile::counted(rows, types());
-        }
-        match provider.statistics().map(|s| s.num_rows) {
-            Some(Precision::Exact(rows) | Precision::Inexact(rows)) => {
+        let profile = match (rows, provider.statistics().map(|s| s.num_rows)) {
+            (Some(rows), _) => Profile::counted(rows, types()),
+            (None, Some(Precision::Exact(rows) | Precision::Inexact(rows))) => {
                 Profile::counted(rows as f64, types())
             }
             _ => unknown_table(types()),
-        }
+        };
+        (profile, None)
     }
 
     fn limit(&self, limit: &Limit) -> Profile {

@@ -59,7 +59,7 @@ pub use options::JoinwrightOptions;
 pub use provider::analyze_provider;
 pub use registry::Registry;
 pub use rules::{
-    InjectStatistics, JoinOrdering, PlanLine, ReorderJoins, SessionStateBuilderExt, estimate_plan,
-    observe,
+    EstimatedRegion, InjectStatistics, JoinOrdering, PlanLine, ReorderJoins,
+    SessionStateBuilderExt, estimate_plan, estimate_regions, observe,
 };
 pub use trace::{Trace, TraceLog};

@@ -9,6 +9,8 @@ use crate::relset::RelSet;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::Expr;
+use joinwright_stats::TableDetails;
+use std::sync::Arc;
 
 /// One reorderable region of a query.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub struct Relation {
     pub predicates: Vec<Expr>,
     /// For each field of the leaf's schema its column in `base`.
     pub output: Vec<usize>,
+    /// Samples, histograms and degrees of the table, where it has been analyzed.
+    pub details: Option<Arc<TableDetails>>,
 }
 
 /// Key expressions that are equal to each other, by written predicates or by transitivity.

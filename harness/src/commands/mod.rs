@@ -2,6 +2,7 @@
 
 mod analyze;
 mod bench;
+mod estimate;
 mod explain;
 mod plan;
 mod sql;
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command, registry: &Registry) -> Result<u8> {
         Command::Sql(args) => sql::run(args, registry),
         Command::Plan(args) => plan::run(args, registry),
         Command::Explain(args) => explain::run(args, registry),
+        Command::Estimate(args) => estimate::run(args, registry),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Turns what was recorded into what people read. Nothing here measures.
 
+pub(crate) mod estimate;
 pub(crate) mod explain;
 pub(crate) mod markdown;
 pub(crate) mod stats;

@@ -360,6 +360,7 @@ mod tests {
             base_columns: (0..ndvs.len()).map(|i| format!("c{i}")).collect(),
             predicates: vec![],
             output: (0..ndvs.len()).collect(),
+            details: None,
         }
     }
 

@@ -1,0 +1,129 @@
+//! How far estimates are from the truth, and what that costs.
+//!
+//! The q-error (Moerkotte, Neumann, Steidl, VLDB 2009) is the factor between the two, whichever is larger; fewer rows than one
+//! count as one. The P-error (Han et al., VLDB 2021) is the factor between the true costs of two plans: the best one by the
+//! estimates, and the best one there is.
+
+use std::collections::BTreeMap;
+
+use joinwright_optimizer::cost::Cout;
+use joinwright_optimizer::enumerate::{DpCcp, Enumerator, Problem};
+use joinwright_optimizer::estimate::{Cardinalities, Estimate, EstimateSource};
+use joinwright_optimizer::join_tree::JoinTree;
+use joinwright_optimizer::query_graph::QueryGraph;
+use joinwright_optimizer::relset::RelSet;
+
+/// The factor between an estimate and the truth, at least one.
+pub(crate) fn q_error(estimate: f64, truth: f64) -> f64 {
+    let (estimate, truth) = (estimate.max(1.0), truth.max(1.0));
+    (estimate / truth).max(truth / estimate)
+}
+
+/// The value that a share of the values does not exceed: of the sorted values the one at that place, rounded up.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let place = (share * sorted.len() as f64).ceil() as usize;
+    match sorted {
+        [] => f64::NAN,
+        sorted => sorted[place.clamp(1, sorted.len()) - 1],
+    }
+}
+
+/// Percentiles of q-errors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Quality {
+    pub(crate) sub_plans: usize,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p95: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+    /// Share of estimates below the truth, both at least one.
+    pub(crate) under: f64,
+}
+
+impl Quality {
+    /// Of pairs of estimate and truth.
+    pub(crate) fn of(pairs: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let mut errors = vec![];
+        let mut under = 0;
+        for (estimate, truth) in pairs {
+            errors.push(q_error(estimate, truth));
+            under += usize::from(estimate.max(1.0) < truth.max(1.0));
+        }
+        errors.sort_by(f64::total_cmp);
+        Self {
+            sub_plans: errors.len(),
+            p50: percentile(&errors, 0.5),
+            p90: percentile(&errors, 0.9),
+            p95: percentile(&errors, 0.95),
+            p99: percentile(&errors, 0.99),
+            max: errors.last().copied().unwrap_or(f64::NAN),
+            under: under as f64 / errors.len().max(1) as f64,
+        }
+    }
+}
+
+/// True rows of all sets of relations that a search asks for.
+#[derive(Debug)]
+pub(crate) struct TrueRows(pub(crate) BTreeMap<RelSet, f64>);
+
+impl Cardinalities for TrueRows {
+    fn estimate(&self, relations: RelSet) -> Estimate {
+        Estimate {
+            rows: self.0.get(&relations).copied().unwrap_or(f64::INFINITY),
+            source: EstimateSource::Exact,
+            upper_bound: None,
+        }
+    }
+}
+
+/// The P-error under C_out of the best plan by `cardinalities`; `None` if the truth lacks some connected set of the region.
+pub(crate) fn p_error(
+    graph: &QueryGraph,
+    written: &JoinTree,
+    cardinalities: &dyn Cardinalities,
+    truth: &TrueRows,
+) -> Option<f64> {
+    let joins = graph.join_graph();
+    let problem = |cardinalities| Problem {
+        graph: &joins,
+        cardinalities,
+        cost: &Cout,
+        written,
+        budget: u64::MAX,
+    };
+    let by_truth = problem(truth);
+    let best = DpCcp.search(&by_truth).cost;
+    let chosen = by_truth.tree_cost(&DpCcp.search(&problem(cardinalities)).tree);
+    // Without any row in the true intermediate results all plans are as good.
+    (chosen.is_finite() && best.is_finite()).then(|| chosen.max(1.0) / best.max(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_small_numbers() {
+        assert_eq!(q_error(10.0, 20.0), 2.0);
+        assert_eq!(q_error(20.0, 10.0), 2.0);
+        assert_eq!(q_error(0.001, 0.0), 1.0);
+        assert_eq!(q_error(0.5, 4.0), 4.0);
+    }
+
+    #[test]
+    fn percentiles_are_values() {
+        let sorted = [1.0, 2.0, 3.0, 4.0];
+        assert_eq!(percentile(&sorted, 0.5), 2.0);
+        assert_eq!(percentile(&sorted, 0.51), 3.0);
+        assert_eq!(percentile(&sorted, 1.0), 4.0);
+        assert!(percentile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn quality_counts_what_is_below() {
+        let quality = Quality::of([(1.0, 2.0), (2.0, 1.0), (0.2, 0.0), (5.0, 5.0)]);
+        assert_eq!((quality.sub_plans, quality.under), (4, 0.25));
+        assert_eq!((quality.p50, quality.max), (1.0, 2.0));
+    }
+}

@@ -1,0 +1,202 @@
+//! The quality of estimates on a terminal.
+
+use std::time::Duration;
+
+use joinwright_optimizer::estimate::EstimateSource;
+
+use super::{Grid, rows};
+use crate::quality::{Quality, percentile, q_error};
+
+/// Sub-plans that are told one by one.
+const WORST: usize = 10;
+
+/// One sub-plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Estimated {
+    pub(crate) query: String,
+    pub(crate) sub_plan: String,
+    pub(crate) relations: usize,
+    pub(crate) true_rows: u64,
+    pub(crate) est_rows: f64,
+    pub(crate) upper_bound: Option<f64>,
+    pub(crate) source: EstimateSource,
+}
+
+impl Estimated {
+    fn q_error(&self) -> f64 {
+        q_error(self.est_rows, self.true_rows as f64)
+    }
+}
+
+/// What one arm estimated.
+#[derive(Clone, Debug)]
+pub(crate) struct ArmEstimates {
+    pub(crate) arm: String,
+    pub(crate) sub_plans: Vec<Estimated>,
+    /// By region its relations, and the time that the estimator took to prepare.
+    pub(crate) prepared: Vec<(usize, Duration)>,
+    /// By region the number of sub-plans, and the time that their estimates took.
+    pub(crate) estimated: Vec<(usize, Duration)>,
+    /// By query, under C_out, where all connected sub-plans are known.
+    pub(crate) p_errors: Vec<(String, f64)>,
+}
+
+impl ArmEstimates {
+    pub(crate) fn new(arm: &str) -> Self {
+        Self {
+            arm: arm.to_owned(),
+            sub_plans: vec![],
+            prepared: vec![],
+            estimated: vec![],
+            p_errors: vec![],
+        }
+    }
+
+    fn quality(&self, keep: impl Fn(&Estimated) -> bool) -> Quality {
+        let kept = self.sub_plans.iter().filter(|sub_plan| keep(sub_plan));
+        Quality::of(kept.map(|s| (s.est_rows, s.true_rows as f64)))
+    }
+}
+
+/// All tables.
+pub(crate) fn render(arms: &[ArmEstimates]) -> String {
+    let mut out = String::new();
+    for grid in [levels(arms), plans(arms)] {
+        out.push_str(&grid.to_terminal());
+        out.push_str("\n\n");
+    }
+    for arm in arms {
+        out.push_str(&format!("{}: worst sub-plans\n", arm.arm));
+        out.push_str(&worst(arm).to_terminal());
+        out.push_str("\n\n");
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+/// q-errors by number of relations, the arms side by side.
+fn levels(arms: &[ArmEstimates]) -> Grid {
+    let mut sizes: Vec<usize> = arms
+        .iter()
+        .flat_map(|arm| arm.sub_plans.iter().map(|s| s.relations))
+        .collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let header = ["relations", "arm", "sub-plans"];
+    let errors = ["p50", "p90", "p95", "p99", "max", "under"];
+    let mut lines = vec![];
+    let mut add = |size: String, keep: &dyn Fn(&Estimated) -> bool| {
+        for arm in arms {
+            let quality = arm.quality(keep);
+            let errors = [
+                quality.p50,
+                quality.p90,
+                quality.p95,
+                quality.p99,
+                quality.max,
+            ];
+            let mut line = vec![size.clone(), arm.arm.clone(), quality.sub_plans.to_string()];
+            line.extend(errors.map(factor));
+            line.push(format!("{:.0} %", quality.under * 100.0));
+            lines.push(line);
+        }
+    };
+    for size in sizes {
+        add(size.to_string(), &|s| s.relations == size);
+    }
+    add("2 and more".to_owned(), &|s| s.relations > 1);
+    Grid {
+        header: header
+            .iter()
+            .chain(&errors)
+            .map(ToString::to_string)
+            .collect(),
+        rows: lines,
+        left: vec![0, 1],
+    }
+}
+
+/// P-errors and times.
+fn plans(arms: &[ArmEstimates]) -> Grid {
+    let header = [
+        "arm",
+        "P-error",
+        "p50",
+        "p90",
+        "max",
+        "of",
+        "prepare p50",
+        "max",
+        "a sub-plan",
+    ];
+    let line = |arm: &ArmEstimates| {
+        let mut errors: Vec<f64> = arm.p_errors.iter().map(|error| error.1).collect();
+        errors.sort_by(f64::total_cmp);
+        let logs: f64 = errors.iter().map(|error| error.ln()).sum();
+        let mean = (logs / errors.len() as f64).exp();
+        let mut prepared: Vec<f64> = arm.prepared.iter().map(|p| p.1.as_secs_f64()).collect();
+        prepared.sort_by(f64::total_cmp);
+        let (sub_plans, elapsed) = arm.estimated.iter().fold((0, Duration::ZERO), |sum, one| {
+            (sum.0 + one.0, sum.1 + one.1)
+        });
+        let worst = arm.p_errors.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        vec![
+            arm.arm.clone(),
+            factor(mean),
+            factor(percentile(&errors, 0.5)),
+            factor(percentile(&errors, 0.9)),
+            factor(percentile(&errors, 1.0)),
+            worst.map(|worst| worst.0.clone()).unwrap_or_default(),
+            format!("{:.2} ms", percentile(&prepared, 0.5) * 1e3),
+            format!("{:.2} ms", percentile(&prepared, 1.0) * 1e3),
+            format!(
+                "{:.2} µs",
+                elapsed.as_secs_f64() * 1e6 / sub_plans.max(1) as f64
+            ),
+        ]
+    };
+    Grid {
+        header: header.map(str::to_owned).to_vec(),
+        rows: arms.iter().map(line).collect(),
+        left: vec![0, 5],
+    }
+}
+
+fn worst(arm: &ArmEstimates) -> Grid {
+    let mut worst: Vec<&Estimated> = arm.sub_plans.iter().collect();
+    worst.sort_by(|a, b| b.q_error().total_cmp(&a.q_error()));
+    worst.truncate(WORST);
+    let header = [
+        "query",
+        "sub-plan",
+        "true rows",
+        "estimated",
+        "q-error",
+        "source",
+    ];
+    let line = |s: &&Estimated| {
+        vec![
+            s.query.clone(),
+            s.sub_plan.clone(),
+            rows(s.true_rows as f64),
+            rows(s.est_rows),
+            factor(s.q_error()),
+            s.source.as_str().to_owned(),
+        ]
+    };
+    Grid {
+        header: header.map(str::to_owned).to_vec(),
+        rows: worst.iter().map(line).collect(),
+        left: vec![0, 1, 5],
+    }
+}
+
+fn factor(factor: f64) -> String {
+    match factor {
+        f if f.is_nan() => "–".to_owned(),
+        f if f < 10.0 => format!("{f:.2}"),
+        f if f < 100.0 => format!("{f:.1}"),
+        f => format!("{f:.0}"),
+    }
+}
