@@ -20,6 +20,7 @@ use crate::mcv::Mcv;
 use crate::parts::{
     ColumnPart, DegreesPart, PartKind, SamplePart, unpack, unpack_rows, unpack_vector,
 };
+use crate::rows::{RowSet, Selection};
 use crate::sampling::{Priorities, bound_to_share, key_threshold};
 use crate::scan::{SAMPLE_ROWS, WHOLE_ROWS};
 use crate::value::Family;
@@ -75,10 +76,13 @@ pub struct TableDetails {
     degrees: Mutex<HashMap<String, Option<Arc<Degrees>>>>,
     key_rows: Mutex<HashMap<String, Option<Arc<KeyRows>>>>,
     sample: OnceLock<Option<Arc<RowSample>>>,
+    all_rows: OnceLock<Option<Arc<RowSet>>>,
+    uniform_rows: OnceLock<Option<Arc<RowSet>>>,
+    rows_by_key: Mutex<HashMap<String, Option<Arc<RowSet>>>>,
 }
 
 /// Two threads that ask for the same at once may both make it; what they make is the same.
-fn cached<K: Hash + Eq + Clone, V: Clone>(
+pub(crate) fn cached<K: Hash + Eq + Clone, V: Clone>(
     cache: &Mutex<HashMap<K, V>>,
     key: &K,
     make: impl FnOnce() -> V,
@@ -127,6 +131,42 @@ impl TableDetails {
     pub fn key_rows(&self, column: &str) -> Option<Arc<KeyRows>> {
         cached(&self.key_rows, &column.to_owned(), || {
             self.make_key_rows(column).map(Arc::new)
+        })
+    }
+
+    /// Every row of the table, where all of its files are known that well: some columns whole, others coded, see [`CODING`].
+    pub fn all_rows(&self) -> Option<Arc<RowSet>> {
+        self.all_rows
+            .get_or_init(|| {
+                let batch = self.make_all_rows()?;
+                Some(Arc::new(RowSet::new(batch, Selection::All)))
+            })
+            .clone()
+    }
+
+    /// The uniform sample with indexes by key.
+    pub fn uniform_rows(&self) -> Option<Arc<RowSet>> {
+        self.uniform_rows
+            .get_or_init(|| {
+                let sample = self.sample()?;
+                let selection = match sample.complete {
+                    true => Selection::All,
+                    false => Selection::Uniform,
+                };
+                Some(Arc::new(RowSet::new(sample.batch.clone(), selection)))
+            })
+            .clone()
+    }
+
+    /// The sample that is coordinated by a key column, with indexes by its other keys; `None` where all rows are known.
+    pub fn rows_by_key(&self, column: &str) -> Option<Arc<RowSet>> {
+        cached(&self.rows_by_key, &column.to_owned(), || {
+            let rows = self.key_rows(column)?;
+            let selection = Selection::ByKey {
+                column: column.to_owned(),
+                below: rows.below,
+            };
+            (rows.below < u64::MAX).then(|| Arc::new(RowSet::new(rows.batch.clone(), selection)))
         })
     }
 
@@ -266,6 +306,21 @@ impl TableDetails {
         });
         let batch = union_batches(&batches.collect::<Option<Vec<_>>>()?)?;
         Some(RowSample { batch, complete })
+    }
+
+    fn make_all_rows(&self) -> Option<RecordBatch> {
+        let mut batches = Vec::new();
+        let mut lost = BTreeSet::new();
+        for file in self.files.iter().filter(|file| file.stats.rows > 0) {
+            let batch = file_all_rows(file)?;
+            add_lost(file, &batch, &mut lost);
+            batches.push(batch);
+        }
+        for batch in &mut batches {
+            *batch = without(batch, &lost)?;
+        }
+        let batch = union_batches(&batches)?;
+        (!batches.is_empty()).then_some(batch)
     }
 
     fn make_key_rows(&self, column: &str) -> Option<KeyRows> {
@@ -434,10 +489,10 @@ impl FileSample {
     }
 }
 
-/// The rows of one file that are known by a key column, and the bound of their hashes.
-fn file_key_rows(file: &FileEntry, column: &str, place: usize) -> Option<(RecordBatch, u64)> {
-    let rows_of = |kind, column| {
-        let info = file.parts_of(kind, column).next()?;
+/// All rows of a file that is complete, or of middling size.
+fn file_all_rows(file: &FileEntry) -> Option<RecordBatch> {
+    let rows_of = |kind| {
+        let info = file.parts_of(kind, 0).next()?;
         unpack_rows(file.read(info)?, info.rows)
     };
     if let Some(sample) = file
@@ -445,35 +500,37 @@ fn file_key_rows(file: &FileEntry, column: &str, place: usize) -> Option<(Record
         .find(|info| info.below == u64::MAX)
     {
         let part: SamplePart = unpack(&file.read(sample)?)?;
-        return Some((unpack_rows(part.table.into(), sample.rows)?, u64::MAX));
+        return unpack_rows(part.table.into(), sample.rows);
     }
-    if let Some(keys) = rows_of(PartKind::Keys, 0) {
-        keys.column_by_name(column)?;
-        let mut fields: Vec<Field> = keys
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| field.as_ref().clone())
-            .collect();
-        let mut arrays = keys.columns().to_vec();
-        for kind in [PartKind::Codes, PartKind::Fingerprints] {
-            let Some(batch) = rows_of(kind, 0).filter(|batch| batch.num_rows() == keys.num_rows())
-            else {
-                continue;
-            };
-            for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-                let mut field = field.as_ref().clone();
-                if kind == PartKind::Fingerprints {
-                    field.set_metadata([(CODING.to_owned(), "fingerprint".to_owned())].into());
-                }
-                fields.push(field);
-                arrays.push(Arc::clone(array));
+    let keys = rows_of(PartKind::Keys)?;
+    let mut fields: Vec<Field> = keys
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone())
+        .collect();
+    let mut arrays = keys.columns().to_vec();
+    for kind in [PartKind::Codes, PartKind::Fingerprints] {
+        let Some(batch) = rows_of(kind).filter(|batch| batch.num_rows() == keys.num_rows()) else {
+            continue;
+        };
+        for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+            let mut field = field.as_ref().clone();
+            if kind == PartKind::Fingerprints {
+                field.set_metadata([(CODING.to_owned(), "fingerprint".to_owned())].into());
             }
+            fields.push(field);
+            arrays.push(Arc::clone(array));
         }
-        return Some((
-            RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).ok()?,
-            u64::MAX,
-        ));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).ok()
+}
+
+/// The rows of one file that are known by a key column, and the bound of their hashes.
+fn file_key_rows(file: &FileEntry, column: &str, place: usize) -> Option<(RecordBatch, u64)> {
+    if let Some(batch) = file_all_rows(file) {
+        batch.column_by_name(column)?;
+        return Some((batch, u64::MAX));
     }
     let mut batches = Vec::new();
     let mut below = None;
