@@ -8,11 +8,14 @@
 //! of the leaves are evaluated, then [`Cardinalities::estimate`] for the sets of relations that
 //! search asks about. An estimate belongs to a set, never to an order of joins.
 
+mod evaluate;
+mod joinwright;
 mod literal;
 mod profile;
 pub mod selectivity;
 mod textbook;
 
+pub use joinwright::Joinwright;
 pub(crate) use literal::compare;
 pub use profile::{ColumnProfile, Profile, distinct_after};
 pub use textbook::Textbook;
@@ -28,6 +31,12 @@ use crate::relset::RelSet;
 pub enum EstimateSource {
     /// Counted.
     Exact,
+    /// From common values and histograms.
+    Histogram,
+    /// Seen in a uniform sample of rows.
+    Sample,
+    /// Seen in joined rows: of tables that are known whole, or of samples that hold all rows of certain keys.
+    KeySample,
     /// Interpolated between a column's smallest and largest value.
     MinMax,
     /// From numbers of distinct values.
@@ -41,6 +50,9 @@ impl EstimateSource {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exact => "exact",
+            Self::Histogram => "histogram",
+            Self::Sample => "sample",
+            Self::KeySample => "key_sample",
             Self::MinMax => "min_max",
             Self::Ndv => "ndv",
             Self::Guess => "guess",

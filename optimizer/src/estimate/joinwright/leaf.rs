@@ -1,0 +1,339 @@
+//! One relation: its rows after its predicates, and the rows of it that are known one by one.
+
+use crate::estimate::evaluate::evaluate;
+use crate::estimate::profile::MIN_ROWS;
+use crate::estimate::{EstimateSource, restricted};
+use crate::query_graph::{Member, QueryGraph, Relation, resolve_region_column};
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::utils::split_conjunction;
+use foldhash::{HashMap, HashMapExt};
+use joinwright_stats::{Degrees, KeyIndex, RowSet, Selection};
+use std::sync::Arc;
+
+/// Weight of the rate of all rows when that of one key is estimated, in rows.
+const KEY_SHRINKAGE: f64 = 3.0;
+/// Weight of what is known without a sample, in rows.
+const PRIOR_ROWS: f64 = 1.0;
+
+/// Rows of a relation that are known one by one, and which of them pass.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) set: Arc<RowSet>,
+    /// By row, whether it passes the predicates that could be evaluated; `None` if all do.
+    pass: Option<BooleanBuffer>,
+    /// Share that the predicates which could not be evaluated leave of the others.
+    rate: Rate,
+    /// Index of each equality class that the relation is a member of.
+    pub(super) keys: Vec<Option<Arc<KeyIndex>>>,
+    /// Passing rows, where these are few enough to list.
+    pub(super) passing: usize,
+    /// Rows of the table for one row here.
+    pub(super) scale: f64,
+}
+
+#[derive(Debug, Clone)]
+enum Rate {
+    Constant(f64),
+    /// By the key of a column.
+    ByKey(Arc<KeyIndex>, HashMap<u64, f64>, f64),
+}
+
+impl View {
+    fn new(set: Arc<RowSet>, columns: &[Option<String>], scale: f64) -> Self {
+        let index = |column: &Option<String>| set.index(column.as_ref()?);
+        Self {
+            keys: columns.iter().map(index).collect(),
+            passing: set.batch.num_rows(),
+            set,
+            pass: None,
+            rate: Rate::Constant(1.0),
+            scale,
+        }
+    }
+
+    fn restrict(&mut self, rows: &BooleanBuffer) {
+        let pass = match &self.pass {
+            Some(pass) => pass & rows,
+            None => rows.clone(),
+        };
+        self.passing = pass.count_set_bits();
+        self.pass = Some(pass);
+    }
+
+    /// All rows pass, and none counts for less than one.
+    pub(super) fn is_unfiltered(&self) -> bool {
+        self.pass.is_none() && matches!(self.rate, Rate::Constant(1.0))
+    }
+
+    /// What a row counts for: 0 if it does not pass.
+    pub(super) fn weight(&self, row: u32) -> f64 {
+        if let Some(pass) = &self.pass
+            && !pass.value(row as usize)
+        {
+            return 0.0;
+        }
+        match &self.rate {
+            Rate::Constant(rate) => *rate,
+            Rate::ByKey(index, rates, other) => index
+                .hash(row)
+                .and_then(|key| rates.get(&key))
+                .copied()
+                .unwrap_or(*other),
+        }
+    }
+
+    /// The rows that pass, ascending.
+    pub(super) fn passing_rows(&self) -> Vec<u32> {
+        match &self.pass {
+            Some(pass) => pass.set_indices().map(|row| row as u32).collect(),
+            None => (0..self.set.batch.num_rows() as u32).collect(),
+        }
+    }
+
+    pub(super) fn is_all(&self) -> bool {
+        self.set.selection == Selection::All
+    }
+}
+
+/// A relation.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    /// Rows after its predicates.
+    pub(super) rows: f64,
+    pub(super) source: EstimateSource,
+    /// Rows before them.
+    pub(super) base_rows: f64,
+    /// Every row, if they are known.
+    pub(super) all: Option<View>,
+    /// A uniform sample, if not.
+    pub(super) uniform: Option<View>,
+    /// By class the sample that is coordinated by its key.
+    pub(super) by_key: Vec<Option<View>>,
+    /// By class the degrees of its key, before predicates.
+    pub(super) degrees: Vec<Option<Arc<Degrees>>>,
+    /// By class, whether the relation is a member.
+    pub(super) member: Vec<bool>,
+    /// There are no predicates.
+    pub(super) unfiltered: bool,
+}
+
+impl Leaf {
+    pub(super) fn new(graph: &QueryGraph, at: usize) -> Self {
+        let relation = &graph.relations[at];
+        let profile = restricted(relation);
+        let columns: Vec<Option<String>> = graph
+            .classes
+            .iter()
+            .map(|class| {
+                let same = class
+                    .members
+                    .windows(2)
+                    .all(|m| m[0].data_type == m[1].data_type);
+                let member = class.members.iter().find(|m| m.relation == at)?;
+                key_column(relation, member).filter(|_| same)
+            })
+            .collect();
+        let mut conjuncts: Vec<&Expr> = vec![];
+        for conjunct in relation.predicates.iter().flat_map(split_conjunction) {
+            if !conjuncts.contains(&conjunct) {
+                conjuncts.push(conjunct);
+            }
+        }
+        let mut leaf = Self {
+            rows: profile.rows,
+            source: profile.source,
+            base_rows: relation.base.rows,
+            all: None,
+            uniform: None,
+            by_key: vec![None; columns.len()],
+            degrees: vec![None; columns.len()],
+            member: graph
+                .classes
+                .iter()
+                .map(|class| class.relations().contains(at))
+                .collect(),
+            unfiltered: conjuncts.is_empty(),
+        };
+        leaf.look(
+            relation,
+            &columns,
+            &conjuncts,
+            profile.rows / relation.base.rows,
+        );
+        leaf
+    }
+
+    /// Finds the rows that are known one by one, and evaluates predicates on them. `prior` is the share that passes as far as
+    /// other statistics tell.
+    fn look(
+        &mut self,
+        relation: &Relation,
+        columns: &[Option<String>],
+        conjuncts: &[&Expr],
+        prior: f64,
+    ) {
+        let Some(details) = &relation.details else {
+            return;
+        };
+        let type_of = |name: &str| type_of(relation, name);
+        let rows = self.base_rows;
+        let scale = |set: &RowSet| rows / (set.batch.num_rows() as f64).max(1.0);
+        // Evaluates what can be; the rest is returned.
+        let filter = |view: &mut View| -> Vec<usize> {
+            let mut rest = vec![];
+            for (at, conjunct) in conjuncts.iter().enumerate() {
+                match evaluate(conjunct, &view.set.batch, &type_of) {
+                    Some(passed) => view.restrict(&passed.rows),
+                    None => rest.push(at),
+                }
+            }
+            rest
+        };
+        let mut uniform = details
+            .uniform_rows()
+            .map(|set| View::new(Arc::clone(&set), columns, scale(&set)));
+        if let Some(set) = details.all_rows().filter(|set| set.batch.num_rows() > 0) {
+            let mut all = View::new(Arc::clone(&set), columns, scale(&set));
+            let rest = filter(&mut all);
+            if !rest.is_empty() {
+                let evaluated: Vec<&Expr> = (0..conjuncts.len())
+                    .filter(|at| !rest.contains(at))
+                    .map(|at| conjuncts[at])
+                    .collect();
+                let rest: Vec<&Expr> = rest.iter().map(|at| conjuncts[*at]).collect();
+                all.rate = rate_of_rest(relation, uniform.as_ref(), &evaluated, &rest, &all);
+            }
+            self.source = match rest.is_empty() {
+                true => EstimateSource::Exact,
+                false => EstimateSource::Sample,
+            };
+            let total: f64 = match &all.rate {
+                Rate::Constant(rate) => all.passing as f64 * rate,
+                Rate::ByKey(..) => all.passing_rows().iter().map(|row| all.weight(*row)).sum(),
+            };
+            self.rows = (total * all.scale).clamp(MIN_ROWS, rows.max(MIN_ROWS));
+            self.all = Some(all);
+            return;
+        }
+        let (mut seen, mut hits) = (0.0, 0.0);
+        let mut whole = true;
+        if let Some(view) = &mut uniform {
+            whole &= filter(view).is_empty();
+            seen += view.set.batch.num_rows() as f64;
+            hits += view.passing as f64;
+        }
+        for (class, column) in columns.iter().enumerate() {
+            let Some(column) = column else { continue };
+            self.degrees[class] = details.degrees(column);
+            let Some(set) = details.rows_by_key(column) else {
+                continue;
+            };
+            let Selection::ByKey { below, .. } = set.selection else {
+                continue;
+            };
+            let share = below as f64 / u64::MAX as f64;
+            let mut view = View::new(Arc::clone(&set), columns, 1.0 / share.max(1e-12));
+            whole &= filter(&mut view).is_empty();
+            seen += set.batch.num_rows() as f64;
+            hits += view.passing as f64;
+            self.by_key[class] = Some(view);
+        }
+        self.uniform = uniform;
+        if seen > 0.0 && whole && !conjuncts.is_empty() {
+            let share = (hits + PRIOR_ROWS * prior) / (seen + PRIOR_ROWS);
+            self.rows = (rows * share).clamp(MIN_ROWS, rows.max(MIN_ROWS));
+            self.source = EstimateSource::Sample;
+        }
+    }
+
+    /// The rows to choose from where a key is given: all, or the uniform sample.
+    pub(super) fn view(&self) -> Option<&View> {
+        self.all.as_ref().or(self.uniform.as_ref())
+    }
+}
+
+/// The share of the rows passing some conjuncts that pass the rest, too, seen in a uniform sample.
+fn rate_of_rest(
+    relation: &Relation,
+    uniform: Option<&View>,
+    evaluated: &[&Expr],
+    rest: &[&Expr],
+    all: &View,
+) -> Rate {
+    let without = Relation {
+        predicates: rest.iter().map(|e| (*e).clone()).collect(),
+        ..relation.clone()
+    };
+    let prior = (restricted(&without).rows / relation.base.rows).clamp(0.0, 1.0);
+    let Some(sample) = uniform else {
+        return Rate::Constant(prior);
+    };
+    let type_of = |name: &str| type_of(relation, name);
+    let mut some = sample.clone();
+    for conjunct in evaluated {
+        if let Some(passed) = evaluate(conjunct, &some.set.batch, &type_of) {
+            some.restrict(&passed.rows);
+        }
+    }
+    let mut both = some.clone();
+    for conjunct in rest {
+        match evaluate(conjunct, &both.set.batch, &type_of) {
+            Some(passed) => both.restrict(&passed.rows),
+            None => return Rate::Constant(prior),
+        }
+    }
+    let (seen, hits) = (some.passing as f64, both.passing as f64);
+    let overall = (hits + PRIOR_ROWS * prior) / (seen + PRIOR_ROWS);
+    // The key that tells most about the predicate: the one with the largest variance between its keys.
+    let mut best: Option<(f64, Rate)> = None;
+    for (small, large) in sample.keys.iter().zip(&all.keys) {
+        let (Some(small), Some(large)) = (small, large) else {
+            continue;
+        };
+        let mut rates = HashMap::new();
+        let mut between = 0.0;
+        for (key, rows) in small.keys() {
+            let den = rows.iter().filter(|row| some.weight(**row) > 0.0).count() as f64;
+            let num = rows.iter().filter(|row| both.weight(**row) > 0.0).count() as f64;
+            let rate = (num + KEY_SHRINKAGE * overall) / (den + KEY_SHRINKAGE);
+            between += den * (rate - overall).powi(2);
+            rates.insert(key, rate);
+        }
+        if best.as_ref().is_none_or(|best| best.0 < between) {
+            best = Some((between, Rate::ByKey(Arc::clone(large), rates, overall)));
+        }
+    }
+    best.map_or(Rate::Constant(overall), |best| best.1)
+}
+
+fn type_of(relation: &Relation, name: &str) -> Option<DataType> {
+    let place = relation.base_columns.iter().position(|c| c == name)?;
+    Some(relation.base.columns.get(place)?.data_type.clone())
+}
+
+/// The table's column that a key is, through conversions that keep what values hash to.
+pub(super) fn key_column(relation: &Relation, member: &Member) -> Option<String> {
+    fn column(key: &Expr) -> Option<&datafusion::common::Column> {
+        match key {
+            Expr::Column(column) => Some(column),
+            Expr::Alias(alias) => column(&alias.expr),
+            _ => None,
+        }
+    }
+    let (inner, converted) = match &member.key {
+        Expr::Cast(cast) => (cast.expr.as_ref(), true),
+        key => (key, false),
+    };
+    let (_, field) = resolve_region_column(column(inner)?)?;
+    let place = *relation.output.get(field)?;
+    let data_type = &relation.base.columns.get(place)?.data_type;
+    let keeps = |t: &DataType| {
+        (t.is_integer() && member.data_type.is_integer())
+            || (t.is_string() && member.data_type.is_string())
+    };
+    (!converted || keeps(data_type))
+        .then(|| relation.base_columns.get(place).cloned())
+        .flatten()
+}

@@ -1,0 +1,382 @@
+//! Sets of joined rows with weights, that grow by one relation at a time.
+
+use super::leaf::{Leaf, View};
+use joinwright_stats::{Degrees, KeyIndex};
+use std::sync::Arc;
+
+/// Joined rows that are kept of a set of relations.
+pub(super) const PARTICLES: usize = 1000;
+/// Rows looked at for one join of a set.
+const LOOKS: usize = 16 * PARTICLES;
+/// Rows looked at for one key at least, if it has them.
+const LEAST_LOOKS: usize = 32;
+
+/// Weight of the rate of all rows when that of one key is estimated, in rows.
+const SHRINKAGE: f64 = 3.0;
+
+/// Joined rows of a set of relations, each standing for `weight` rows.
+#[derive(Debug, Default)]
+pub(super) struct Particles {
+    /// The relations, by slot.
+    pub(super) relations: Vec<usize>,
+    /// The rows of one particle after the other.
+    pub(super) rows: Vec<u32>,
+    pub(super) weights: Vec<f64>,
+}
+
+impl Particles {
+    pub(super) fn len(&self) -> usize {
+        self.weights.len()
+    }
+
+    pub(super) fn slot(&self, relation: usize) -> Option<usize> {
+        self.relations.iter().position(|r| *r == relation)
+    }
+
+    pub(super) fn row(&self, particle: usize, slot: usize) -> u32 {
+        self.rows[particle * self.relations.len() + slot]
+    }
+}
+
+/// Chooses places in proportion to their weights: `count` draws at equal distances (systematic sampling). Calls `take` with each
+/// place drawn and what is left of the draw within its weight, in [0, 1).
+pub(super) fn systematic(weights: &[f64], count: usize, mut take: impl FnMut(usize, f64)) {
+    let total: f64 = weights.iter().sum();
+    if total <= 0.0 || count == 0 {
+        return;
+    }
+    let step = total / count as f64;
+    let mut next = step / 2.0;
+    let mut below = 0.0;
+    for (place, weight) in weights.iter().enumerate() {
+        while next < below + weight {
+            take(place, (next - below) / weight);
+            next += step;
+        }
+        below += weight;
+    }
+}
+
+/// The rows of a relation to start from.
+pub(super) fn start(relation: usize, view: &View) -> (Particles, bool) {
+    let rows = view.passing_rows();
+    let weights: Vec<f64> = rows.iter().map(|r| view.weight(*r) * view.scale).collect();
+    let mut particles = Particles {
+        relations: vec![relation],
+        ..Particles::default()
+    };
+    if rows.len() <= PARTICLES {
+        particles.rows = rows;
+        particles.weights = weights;
+        return (particles, true);
+    }
+    let each = weights.iter().sum::<f64>() / PARTICLES as f64;
+    systematic(&weights, PARTICLES, |place, _| {
+        particles.rows.push(rows[place]);
+        particles.weights.push(each);
+    });
+    (particles, false)
+}
+
+/// What a join found.
+#[derive(Debug)]
+pub(super) struct Joined {
+    /// Its rows.
+    pub(super) rows: f64,
+    /// Σ of the squares of what was added up, over the square of the sum: one over the number of independent hits.
+    pub(super) concentration: f64,
+    pub(super) particles: Particles,
+    /// Every match was looked at.
+    pub(super) exact: bool,
+    /// All joined rows are among the particles.
+    pub(super) complete: bool,
+}
+
+/// How the rows of each relation are looked up.
+#[derive(Debug)]
+pub(super) struct Lineage {
+    /// By relation the rows to choose from; `None` for one without rows that are known.
+    pub(super) views: Vec<Option<View>>,
+    /// By relation, whether its rows are those of certain keys of this class, all of them.
+    pub(super) class: Option<usize>,
+    /// By relation the share of the keys of that class that its rows have; 1 for all other relations.
+    pub(super) share: Vec<f64>,
+    /// By relation, whether it is large and not coordinated with the others, so that only the degrees of its keys are known.
+    pub(super) by_degree: Vec<bool>,
+}
+
+impl Lineage {
+    /// Of all `leaves`; coordinated by a class, if one is given.
+    pub(super) fn new(leaves: &[Leaf], class: Option<usize>) -> Self {
+        let coordinated = |leaf: &Leaf| match (&leaf.all, class) {
+            (None, Some(class)) => leaf.by_key[class].clone(),
+            _ => None,
+        };
+        Self {
+            views: leaves
+                .iter()
+                .map(|leaf| coordinated(leaf).or_else(|| leaf.view().cloned()))
+                .collect(),
+            class,
+            share: leaves
+                .iter()
+                .map(|leaf| coordinated(leaf).map_or(1.0, |view| 1.0 / view.scale))
+                .collect(),
+            by_degree: leaves
+                .iter()
+                .map(|leaf| leaf.all.is_none() && coordinated(leaf).is_none())
+                .collect(),
+        }
+    }
+}
+
+/// A key of a relation that equals a key of the particles.
+struct Link {
+    class: usize,
+    /// Of the particles.
+    slot: usize,
+    index: Arc<KeyIndex>,
+    other: Arc<KeyIndex>,
+}
+
+/// Joins particles with a relation. `None` if no key relates them that can be looked up.
+pub(super) fn join(
+    particles: &Particles,
+    leaves: &[Leaf],
+    lineage: &Lineage,
+    relation: usize,
+) -> Option<Joined> {
+    let view = lineage.views[relation].as_ref()?;
+    let mut links = vec![];
+    for class in 0..view.keys.len() {
+        let is_member = |r: &usize| leaves[*r].member[class];
+        if !is_member(&relation) || !particles.relations.iter().any(|r| is_member(r)) {
+            continue;
+        }
+        let other = view.keys[class].clone()?;
+        let (slot, index) = particles
+            .relations
+            .iter()
+            .enumerate()
+            .find_map(|(slot, r)| {
+                let index = lineage.views[*r].as_ref()?.keys[class].clone()?;
+                is_member(r).then_some((slot, index))
+            })?;
+        links.push(Link {
+            class,
+            slot,
+            index,
+            other,
+        });
+    }
+    // The key with most values first: it leaves the fewest rows to look at.
+    links.sort_by_key(|link| std::cmp::Reverse(link.other.distinct()));
+    let (first, rest) = links.split_first()?;
+    let expansion = Expansion {
+        particles,
+        view,
+        leaf: &leaves[relation],
+        by_degree: lineage.by_degree[relation],
+        scale: coordination(particles, lineage, relation),
+        first,
+        rest,
+        looks: (LOOKS / particles.len().max(1)).max(LEAST_LOOKS),
+    };
+    Some(expansion.run(relation))
+}
+
+/// Rows that a row of a relation stands for beside particles that may be coordinated with it already.
+fn coordination(particles: &Particles, lineage: &Lineage, relation: usize) -> f64 {
+    let others = particles.relations.iter().map(|r| lineage.share[*r]);
+    let before = others.fold(1.0, f64::min);
+    before / before.min(lineage.share[relation])
+}
+
+struct Expansion<'a> {
+    particles: &'a Particles,
+    view: &'a View,
+    leaf: &'a Leaf,
+    by_degree: bool,
+    scale: f64,
+    first: &'a Link,
+    rest: &'a [Link],
+    /// Rows to look at for one particle.
+    looks: usize,
+}
+
+/// Matches of one particle: rows that were looked at with their weights, and what one of them stands for.
+#[derive(Default)]
+struct Matches {
+    rows: Vec<(u32, f64)>,
+    weight: f64,
+    complete: bool,
+}
+
+impl Expansion<'_> {
+    fn key(&self, link: &Link, particle: usize) -> Option<u64> {
+        link.index.hash(self.particles.row(particle, link.slot))
+    }
+
+    /// Finds the matches of a particle.
+    fn matches(&self, particle: usize, matches: &mut Matches) {
+        matches.rows.clear();
+        matches.weight = 0.0;
+        matches.complete = true;
+        let Some(key) = self.key(self.first, particle) else {
+            return;
+        };
+        let candidates = self.first.other.rows(key);
+        let step = candidates.len().div_ceil(self.looks).max(1);
+        matches.complete = step == 1;
+        let mut seen = 0;
+        // The first of the rows looked at differs between particles, so that no row is never looked at.
+        for row in candidates.iter().skip(particle % step).step_by(step) {
+            seen += 1;
+            let weight = self.view.weight(*row);
+            let equal = |link: &Link| {
+                let key = self.key(link, particle);
+                key.is_some() && key == link.other.hash(*row)
+            };
+            if weight > 0.0 && self.rest.iter().all(equal) {
+                matches.rows.push((*row, weight));
+                matches.weight += weight;
+            }
+        }
+        let factor = candidates.len() as f64 / f64::from(seen.max(1)) * self.scale;
+        matches.weight *= factor;
+        matches.rows.iter_mut().for_each(|row| row.1 *= factor);
+    }
+
+    /// Finds rows that a particle may match: the degree of its key is known, the rows are not.
+    fn likely_matches(&self, particle: usize, matches: &mut Matches) {
+        matches.rows.clear();
+        matches.weight = 0.0;
+        matches.complete = false;
+        let Some(key) = self.key(self.first, particle) else {
+            return;
+        };
+        let Some(degrees) = &self.leaf.degrees[self.first.class] else {
+            return;
+        };
+        let degree = degree(degrees, key);
+        if degree <= 0.0 {
+            return;
+        }
+        let overall = self.leaf.rows / self.leaf.base_rows;
+        let same = self.first.other.rows(key);
+        let (mut num, mut den) = (0.0, 0.0);
+        for row in same.iter().take(LEAST_LOOKS) {
+            let weight = self.view.weight(*row);
+            den += 1.0;
+            num += weight;
+            if weight > 0.0 {
+                matches.rows.push((*row, weight));
+            }
+        }
+        let mut rate = (num + SHRINKAGE * overall) / (den + SHRINKAGE);
+        for link in self.rest {
+            rate /= link.other.distinct().max(1) as f64;
+        }
+        matches.weight = degree * rate;
+    }
+
+    fn run(&self, relation: usize) -> Joined {
+        let all = self.particles;
+        let find = |particle, matches: &mut Matches| match self.by_degree {
+            false => self.matches(particle, matches),
+            true => self.likely_matches(particle, matches),
+        };
+        let mut matches = Matches::default();
+        let mut weights = Vec::with_capacity(all.len());
+        let (mut rows, mut squares, mut count) = (0.0, 0.0, 0);
+        let mut complete = true;
+        for particle in 0..all.len() {
+            find(particle, &mut matches);
+            let weight = all.weights[particle] * matches.weight;
+            weights.push(weight);
+            rows += weight;
+            squares += weight * weight;
+            count += matches.rows.len();
+            complete &= matches.complete;
+        }
+        let exact = complete;
+        complete &= count <= PARTICLES;
+        let mut joined = Particles {
+            relations: all.relations.iter().copied().chain([relation]).collect(),
+            ..Particles::default()
+        };
+        let width = all.relations.len();
+        let mut push = |particle: usize, row: u32, weight: f64| {
+            let tuple = &all.rows[particle * width..(particle + 1) * width];
+            joined.rows.extend_from_slice(tuple);
+            joined.rows.push(row);
+            joined.weights.push(weight);
+        };
+        if complete {
+            for particle in (0..all.len()).filter(|p| weights[*p] > 0.0) {
+                find(particle, &mut matches);
+                for (row, weight) in &matches.rows {
+                    push(particle, *row, all.weights[particle] * weight);
+                }
+            }
+        } else {
+            let passing = match self.by_degree {
+                true => self.view.passing_rows(),
+                false => vec![],
+            };
+            let draws = match self.by_degree {
+                // What is not known one by one is not worth more.
+                true => PARTICLES,
+                false => PARTICLES.min(count.max(1)),
+            };
+            let each = rows / draws as f64;
+            let mut last = usize::MAX;
+            let mut chance = 0u64;
+            systematic(&weights, draws, |particle, within| {
+                if last != particle {
+                    find(particle, &mut matches);
+                    last = particle;
+                }
+                let total: f64 = matches.rows.iter().map(|row| row.1).sum();
+                let mut left = within * total;
+                let chosen = matches.rows.iter().find(|row| {
+                    left -= row.1;
+                    left < 0.0
+                });
+                let row = match chosen.or(matches.rows.last()) {
+                    Some(row) => row.0,
+                    None if passing.is_empty() => return,
+                    None => {
+                        chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                        passing[(chance >> 32) as usize % passing.len()]
+                    }
+                };
+                push(particle, row, each);
+            });
+        }
+        Joined {
+            rows,
+            concentration: if rows > 0.0 {
+                squares / (rows * rows)
+            } else {
+                f64::INFINITY
+            },
+            particles: joined,
+            exact,
+            complete,
+        }
+    }
+}
+
+/// Rows with a key.
+pub(super) fn degree(degrees: &Degrees, key: u64) -> f64 {
+    if let Some(vector) = &degrees.vector {
+        return f64::from(vector.degree(key));
+    }
+    let bin = degrees.bins.len().trailing_zeros();
+    match degrees.bins.get((key >> (u64::BITS - bin)) as usize) {
+        // Of a key that joins it is more likely that it exists.
+        Some(bin) => bin.rows as f64 / (bin.keys.max(1)) as f64,
+        None => 1.0,
+    }
+}
