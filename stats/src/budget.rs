@@ -1,6 +1,5 @@
 //! How much of the data its statistics may take, and what gives way.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -43,29 +42,45 @@ impl Budget {
     }
 }
 
-/// What gives way first has the lowest rank; `None` stays whatever happens.
-fn rank(entry: &FileEntry, part: &PartInfo) -> Option<u8> {
+/// What gives way first has the lowest rank; `None` stays whatever happens. Of parts of one rank, those of less value for a byte
+/// go first.
+fn rank(entry: &FileEntry, part: &PartInfo) -> Option<(u8, f64)> {
     // Vectors of very many keys help little more than their bins do.
     const MANY_KEYS: u64 = 262_144;
     let complete = part.below == u64::MAX;
-    match part.kind {
-        PartKind::Fingerprints => Some(0),
-        PartKind::KeySample if part.tier > 0 => Some(1),
-        PartKind::DegreeVector if part.rows > MANY_KEYS => Some(2),
-        PartKind::Sample if part.tier > 0 => Some(3),
-        PartKind::Codes => Some(4),
-        PartKind::KeySample => Some(5),
-        PartKind::Keys => Some(6),
-        PartKind::DegreeVector => Some(7),
-        PartKind::Sample if !complete => Some(8),
-        PartKind::Sample => Some(9),
-        PartKind::Degrees => Some(10),
-        PartKind::Column if entry.stats.columns.len() > 1 => Some(11),
-        PartKind::Column => None,
-    }
+    let all_keys = entry.parts_of(PartKind::Keys, 0).next().is_some();
+    let by_size = 1.0 / part.length.max(1) as f64;
+    Some(match part.kind {
+        // Their rows tell the same.
+        PartKind::DegreeVector if all_keys => (0, by_size),
+        // Most predicates are evaluated on the coded rows.
+        PartKind::Sample if part.tier > 0 && all_keys => (1, by_size),
+        PartKind::DegreeVector if part.rows > MANY_KEYS => (2, by_size),
+        PartKind::Sample if part.tier > 0 => (3, by_size),
+        PartKind::KeySample if part.tier > 0 => (4, by_size),
+        PartKind::Fingerprints => (5, lookup_value(entry, part) * by_size),
+        PartKind::Codes => (6, by_size),
+        PartKind::KeySample => (7, by_size),
+        PartKind::Keys => (8, by_size),
+        PartKind::DegreeVector => (9, by_size),
+        PartKind::Sample if !complete => (10, by_size),
+        PartKind::Sample => (11, by_size),
+        PartKind::Degrees => (12, by_size),
+        PartKind::Column if entry.stats.columns.len() > 1 => (13, by_size),
+        PartKind::Column => return None,
+    })
 }
 
-/// The parts by which entries exceed a limit: by file key, their places. Of parts of one rank the largest go first.
+/// How likely it is that a query looks a row up by its value in a column, and that nothing else tells what it finds. The fewer columns
+/// that are no keys a table has, the likelier a predicate is on this one; the more values, the fewer of them are in samples.
+fn lookup_value(entry: &FileEntry, part: &PartInfo) -> f64 {
+    let columns = &entry.stats.columns;
+    let others = columns.iter().filter(|column| !column.is_key).count();
+    let distinct = columns.get(part.column as usize).and_then(|c| c.ndv);
+    distinct.unwrap_or(0.0) / part.rows.max(1) as f64 / others.max(1) as f64
+}
+
+/// The parts by which entries exceed a limit: by file key, their places. Of parts of one rank those of least value for a byte go first.
 pub(crate) fn excess(entries: &[Arc<FileEntry>], limit: u64) -> BTreeMap<String, BTreeSet<usize>> {
     let mut size: u64 = entries.iter().map(|entry| entry.size()).sum();
     let mut drops: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
@@ -77,17 +92,17 @@ pub(crate) fn excess(entries: &[Arc<FileEntry>], limit: u64) -> BTreeMap<String,
         .flat_map(|entry| {
             let parts = entry.stats.parts.iter().enumerate();
             parts.filter_map(|(place, part)| {
-                Some((
-                    rank(entry, part)?,
-                    Reverse(part.length),
-                    &entry.stats.version.key,
-                    place,
-                ))
+                let key = &entry.stats.version.key;
+                Some((rank(entry, part)?, part.length, key, place))
             })
         })
         .collect();
-    parts.sort_unstable();
-    for (_, Reverse(length), key, place) in parts {
+    parts.sort_by(|a, b| {
+        let ((rank_a, value_a), (rank_b, value_b)) = (a.0, b.0);
+        let by_rank = rank_a.cmp(&rank_b).then(value_a.total_cmp(&value_b));
+        by_rank.then_with(|| (a.2, a.3).cmp(&(b.2, b.3)))
+    });
+    for (_, length, key, place) in parts {
         if size <= limit {
             break;
         }

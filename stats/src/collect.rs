@@ -386,12 +386,12 @@ fn whole_parts(
     if keys.is_empty() {
         return Ok(());
     }
-    let mut push = |kind, batch: &RecordBatch, distinct: &[Option<f64>]| {
+    let mut push = |kind, column: usize, batch: &RecordBatch, distinct: &[Option<f64>]| {
         if batch.num_columns() > 0 {
             let bytes = Bytes::from(pack_rows(batch, distinct)?);
             parts.push(Part {
                 kind,
-                column: 0,
+                column: column as u32,
                 tier: 0,
                 below: u64::MAX,
                 rows: taken.rows,
@@ -401,9 +401,9 @@ fn whole_parts(
         Ok::<_, ParquetError>(())
     };
     let (batch, columns) = taken.batch(None, is_key)?;
-    push(PartKind::Keys, &batch, &of_columns(distinct, &columns))?;
+    push(PartKind::Keys, 0, &batch, &of_columns(distinct, &columns))?;
     let (others, columns) = taken.batch(None, |column| !is_key(column))?;
-    let (mut codes, mut prints) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    let mut codes = (Vec::new(), Vec::new());
     for ((array, field), column) in others
         .columns()
         .iter()
@@ -418,10 +418,9 @@ fn whole_parts(
             array.data_type(),
             DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_)
         ) {
-            prints
-                .0
-                .push(Field::new(field.name(), DataType::UInt16, true));
-            prints.1.push(fingerprints(array));
+            let field = Field::new(field.name(), DataType::UInt16, true);
+            let batch = new_batch(vec![field], vec![fingerprints(array)], taken.count())?;
+            push(PartKind::Fingerprints, column, &batch, &[None])?;
         } else if let Ok(coded) = quantized(array) {
             let coding = [("joinwright.coding".to_owned(), "quantized".to_owned())];
             codes
@@ -430,18 +429,12 @@ fn whole_parts(
             codes.1.push(coded);
         }
     }
-    let rows = taken.count();
-    let batch = new_batch(codes.0, codes.1, rows)?;
+    let batch = new_batch(codes.0, codes.1, taken.count())?;
     push(
         PartKind::Codes,
+        0,
         &batch,
         &vec![Some(CODES as f64); batch.num_columns()],
-    )?;
-    let batch = new_batch(prints.0, prints.1, rows)?;
-    push(
-        PartKind::Fingerprints,
-        &batch,
-        &vec![None; batch.num_columns()],
     )
 }
 

@@ -269,7 +269,13 @@ impl TableDetails {
             let vector = file.parts_of(PartKind::DegreeVector, place).next();
             let vector =
                 vector.and_then(|info| unpack_vector(&file.read(info)?, info.rows, part.integers));
-            degrees.push(Degrees::from_stored(part.degrees, vector)?);
+            let mut stored = Degrees::from_stored(part.degrees, vector)?;
+            if stored.vector.is_none() {
+                // The budget drops first what other parts tell as well.
+                let counted = degrees_of_rows(file, column);
+                stored.vector = counted.and_then(|counted| counted.vector);
+            }
+            degrees.push(stored);
         }
         Degrees::merge(degrees)
     }
@@ -400,7 +406,7 @@ fn describe(kind: PartKind, column: Option<&FileColumn>) -> String {
         PartKind::DegreeVector => of("degree vector"),
         PartKind::Keys => "key columns".to_owned(),
         PartKind::Codes => "coded columns".to_owned(),
-        PartKind::Fingerprints => "fingerprints of strings".to_owned(),
+        PartKind::Fingerprints => of("fingerprints"),
         PartKind::KeySample => of("key sample"),
     }
 }
@@ -432,8 +438,7 @@ fn key_hashes(batch: &RecordBatch, column: &str) -> Option<Vec<Option<u64>>> {
 
 /// Degrees of a file whose rows are all known.
 fn degrees_of_rows(file: &FileEntry, column: &str) -> Option<Degrees> {
-    let sample = FileSample::read(file).filter(|sample| sample.below == u64::MAX)?;
-    let runs: Vec<_> = key_hashes(&sample.batch, column)?
+    let runs: Vec<_> = key_hashes(&file_all_rows(file)?, column)?
         .into_iter()
         .flatten()
         .map(|hash| (hash, 1))
@@ -491,10 +496,6 @@ impl FileSample {
 
 /// All rows of a file that is complete, or of middling size.
 fn file_all_rows(file: &FileEntry) -> Option<RecordBatch> {
-    let rows_of = |kind| {
-        let info = file.parts_of(kind, 0).next()?;
-        unpack_rows(file.read(info)?, info.rows)
-    };
     if let Some(sample) = file
         .parts_of(PartKind::Sample, 0)
         .find(|info| info.below == u64::MAX)
@@ -502,7 +503,8 @@ fn file_all_rows(file: &FileEntry) -> Option<RecordBatch> {
         let part: SamplePart = unpack(&file.read(sample)?)?;
         return unpack_rows(part.table.into(), sample.rows);
     }
-    let keys = rows_of(PartKind::Keys)?;
+    let keys = file.parts_of(PartKind::Keys, 0).next()?;
+    let keys = unpack_rows(file.read(keys)?, keys.rows)?;
     let mut fields: Vec<Field> = keys
         .schema()
         .fields()
@@ -510,13 +512,19 @@ fn file_all_rows(file: &FileEntry) -> Option<RecordBatch> {
         .map(|field| field.as_ref().clone())
         .collect();
     let mut arrays = keys.columns().to_vec();
-    for kind in [PartKind::Codes, PartKind::Fingerprints] {
-        let Some(batch) = rows_of(kind).filter(|batch| batch.num_rows() == keys.num_rows()) else {
+    let codes = file.parts_of(PartKind::Codes, 0);
+    let prints = file.stats.parts.iter();
+    let prints = prints.filter(|part| part.kind == PartKind::Fingerprints);
+    for part in codes.chain(prints) {
+        let batch = file
+            .read(part)
+            .and_then(|bytes| unpack_rows(bytes, part.rows));
+        let Some(batch) = batch.filter(|batch| batch.num_rows() == keys.num_rows()) else {
             continue;
         };
         for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
             let mut field = field.as_ref().clone();
-            if kind == PartKind::Fingerprints {
+            if part.kind == PartKind::Fingerprints {
                 field.set_metadata([(CODING.to_owned(), "fingerprint".to_owned())].into());
             }
             fields.push(field);

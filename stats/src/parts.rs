@@ -39,7 +39,7 @@ pub(crate) enum PartKind {
     Keys,
     /// The other columns of the same rows, in 256 values each.
     Codes,
-    /// Fingerprints of the strings of the same rows.
+    /// Fingerprints of a column of strings of the same rows.
     Fingerprints,
     /// Rows whose key hashes below a bound, all columns.
     KeySample,

@@ -60,7 +60,8 @@ pub(crate) fn evaluate(
     }
 }
 
-fn evaluate_columns(
+/// Evaluates a predicate on columns of the names that it uses: which rows pass.
+pub(crate) fn evaluate_columns(
     predicate: &Expr,
     fields: Vec<Field>,
     columns: Vec<ArrayRef>,

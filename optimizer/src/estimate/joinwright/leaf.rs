@@ -107,12 +107,16 @@ pub(super) struct Leaf {
     pub(super) base_rows: f64,
     /// Every row, if they are known.
     pub(super) all: Option<View>,
-    /// A uniform sample, if not.
+    /// A uniform sample, if not, or if predicates could not be evaluated on every row.
     pub(super) uniform: Option<View>,
+    /// Some predicates could not be evaluated on every row.
+    pub(super) rated: bool,
     /// By class the sample that is coordinated by its key.
     pub(super) by_key: Vec<Option<View>>,
     /// By class the degrees of its key, before predicates.
     pub(super) degrees: Vec<Option<Arc<Degrees>>>,
+    /// By class the number of distinct keys.
+    pub(super) distinct: Vec<f64>,
     /// By class, whether the relation is a member.
     pub(super) member: Vec<bool>,
     /// There are no predicates.
@@ -147,8 +151,19 @@ impl Leaf {
             base_rows: relation.base.rows,
             all: None,
             uniform: None,
+            rated: false,
             by_key: vec![None; columns.len()],
             degrees: vec![None; columns.len()],
+            distinct: columns
+                .iter()
+                .map(|column| {
+                    let place = relation
+                        .base_columns
+                        .iter()
+                        .position(|c| Some(c) == column.as_ref());
+                    place.map_or(1.0, |place| relation.base.columns[place].ndv)
+                })
+                .collect(),
             member: graph
                 .classes
                 .iter()
@@ -204,6 +219,12 @@ impl Leaf {
                     .collect();
                 let rest: Vec<&Expr> = rest.iter().map(|at| conjuncts[*at]).collect();
                 all.rate = rate_of_rest(relation, uniform.as_ref(), &evaluated, &rest, &all);
+                if let Some(mut sample) = uniform.take()
+                    && filter(&mut sample).is_empty()
+                {
+                    self.uniform = Some(sample);
+                }
+                self.rated = true;
             }
             self.source = match rest.is_empty() {
                 true => EstimateSource::Exact,

@@ -8,9 +8,11 @@
 
 mod leaf;
 mod particles;
+mod theta;
 
 use self::leaf::Leaf;
-use self::particles::{Lineage, Particles, join, start};
+use self::particles::{Lineage, Particles, coordination, join, start};
+use self::theta::Theta;
 use super::profile::MIN_ROWS;
 use super::textbook::Textbook;
 use super::{Cardinalities, CardinalityEstimator, Estimate, EstimateSource};
@@ -23,6 +25,9 @@ use std::rc::Rc;
 
 /// Hits that the prior counts for (the shape of a Gamma distribution).
 const PRIOR_HITS: f64 = 1.0;
+
+/// What it adds to the relative variance of an estimate to take a relation's predicates for independent of the rest.
+const INDEPENDENCE: f64 = 0.25;
 
 /// The default estimator.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,8 +49,8 @@ struct Node {
     rows: f64,
     /// One over the number of independent hits; zero if every row was counted.
     error: f64,
-    /// Relations of which only degrees were used.
-    by_degree: usize,
+    /// Relations whose predicates were taken for independent of their keys.
+    assumed: usize,
     particles: Option<Particles>,
     complete: bool,
 }
@@ -55,7 +60,7 @@ struct Prepared {
     leaves: Vec<Leaf>,
     joins: JoinGraph,
     lineages: Vec<Lineage>,
-    filters: Vec<(RelSet, f64)>,
+    thetas: Vec<Theta>,
     textbook: Box<dyn Cardinalities>,
     nodes: RefCell<HashMap<(RelSet, usize), Rc<Node>>>,
     estimates: RefCell<HashMap<RelSet, Estimate>>,
@@ -68,22 +73,36 @@ impl Prepared {
             .collect();
         let coordinated =
             (0..graph.classes.len()).filter(|c| leaves.iter().any(|l| l.by_key[*c].is_some()));
-        let lineages = [None]
-            .into_iter()
-            .chain(coordinated.map(Some))
-            .map(|class| Lineage::new(&leaves, class))
+        let classes: Vec<_> = [None].into_iter().chain(coordinated.map(Some)).collect();
+        let both = match leaves
+            .iter()
+            .any(|leaf| leaf.rated && leaf.uniform.is_some())
+        {
+            true => &[false, true][..],
+            false => &[false],
+        };
+        let lineages = both
+            .iter()
+            .flat_map(|exact| classes.iter().map(move |class| (*class, *exact)))
+            .map(|(class, exact)| Lineage::new(&leaves, class, exact))
             .collect();
         let textbook = Textbook.prepare(graph);
-        let filters = graph
+        let thetas = graph
             .filters
             .iter()
-            .map(|filter| (filter.relations, 1.0))
+            .map(|filter| {
+                let mut without = graph.clone();
+                without.filters.retain(|other| other != filter);
+                let without = Textbook.prepare(&without);
+                let share = textbook.rows(filter.relations) / without.rows(filter.relations);
+                Theta::new(filter, graph, share.clamp(0.0, 1.0))
+            })
             .collect();
         Self {
             leaves,
             joins: graph.join_graph(),
             lineages,
-            filters,
+            thetas,
             textbook,
             nodes: RefCell::default(),
             estimates: RefCell::new(HashMap::new()),
@@ -108,10 +127,15 @@ impl Prepared {
         components
     }
 
-    /// The lineage that a set has in `lineage`: without a coordinated relation, the plain one.
+    /// The first lineage that looks up the relations of a set as `lineage` does.
     fn effective(&self, set: RelSet, lineage: usize) -> usize {
-        let coordinated = set.iter().any(|r| self.lineages[lineage].share[r] < 1.0);
-        if coordinated { lineage } else { 0 }
+        let this = &self.lineages[lineage];
+        let same = |other: &Lineage| {
+            set.iter()
+                .all(|r| other.share[r] == this.share[r] && other.sampled[r] == this.sampled[r])
+        };
+        let mut others = self.lineages[..lineage].iter();
+        others.position(same).unwrap_or(lineage)
     }
 
     fn node(&self, set: RelSet, lineage: usize) -> Rc<Node> {
@@ -136,23 +160,23 @@ impl Prepared {
                 return Node {
                     rows: leaf.rows,
                     error: 1.0,
-                    by_degree: 1,
+                    assumed: 1,
                     particles: None,
                     complete: false,
                 };
             };
             let (particles, complete) = start(relation, view);
-            let exact = view.is_all();
+            let all = view.is_all();
             return Node {
                 rows: leaf.rows,
-                error: if exact {
+                error: if all {
                     0.0
                 } else {
                     1.0 / view.passing.max(1) as f64
                 },
-                by_degree: usize::from(lineage.by_degree[relation]),
+                assumed: usize::from(lineage.assumed[relation]),
                 particles: Some(particles),
-                complete: complete && exact,
+                complete: complete && all,
             };
         }
         // What is left when one relation is taken away: the fewer hits were lost before, and the fewer rows, the better.
@@ -167,9 +191,16 @@ impl Prepared {
                 continue;
             }
             let key = |n: &Node, r: usize| {
+                let assumed = n.assumed + usize::from(lineage.assumed[r]);
+                let particles = n.particles.as_ref();
+                // Of the hits there are, a join with a sample keeps some.
+                let drawn = match n.complete {
+                    true => 0.0,
+                    false => 1.0 / particles.map_or(1, Particles::len).max(1) as f64,
+                };
+                let factor = particles.map_or(1.0, |p| coordination(p, lineage, r));
                 (
-                    n.by_degree + usize::from(lineage.by_degree[r]),
-                    n.error,
+                    (n.error + drawn) * factor + INDEPENDENCE * assumed as f64,
                     n.rows,
                 )
             };
@@ -183,7 +214,7 @@ impl Prepared {
         let failed = Node {
             rows: f64::NAN,
             error: f64::INFINITY,
-            by_degree: set.len(),
+            assumed: set.len(),
             particles: None,
             complete: false,
         };
@@ -193,11 +224,36 @@ impl Prepared {
         let Some(particles) = &from.particles else {
             return failed;
         };
-        let Some(joined) = join(particles, &self.leaves, lineage, relation) else {
+        let Some(mut joined) = join(particles, &self.leaves, lineage, relation, !from.complete)
+        else {
             return failed;
         };
-        let sampled = lineage.share[relation] < 1.0 || lineage.by_degree[relation];
-        let exact = from.complete && !sampled && joined.exact;
+        let sampled = lineage.sampled[relation] || lineage.by_degree[relation];
+        let mut exact = from.complete && !lineage.sampled[relation] && joined.exact;
+        let rest = set.minus(RelSet::single(relation));
+        for theta in &self.thetas {
+            if !theta.relations.is_subset(set) || theta.relations.is_subset(rest) {
+                continue;
+            }
+            let seen = joined.particles.len() as f64;
+            match theta.restrict(&mut joined.particles, lineage) {
+                // None of the rows that were looked at passes: half a row would.
+                Some(0.0) if !joined.complete => joined.rows *= 0.5 / seen,
+                Some(share) => joined.rows *= share,
+                None => {
+                    joined.rows *= theta.selectivity;
+                    joined
+                        .particles
+                        .weights
+                        .iter_mut()
+                        .for_each(|w| *w *= theta.selectivity);
+                    joined.complete = false;
+                }
+            }
+            let left = joined.particles.len().max(1) as f64;
+            joined.concentration = joined.concentration.max(1.0 / left);
+            exact &= joined.complete;
+        }
         Node {
             rows: joined.rows,
             error: if exact {
@@ -205,7 +261,7 @@ impl Prepared {
             } else {
                 joined.concentration.max(from.error)
             },
-            by_degree: from.by_degree + usize::from(lineage.by_degree[relation]),
+            assumed: from.assumed + usize::from(lineage.assumed[relation]),
             complete: from.complete && joined.complete && !sampled,
             particles: Some(joined.particles),
         }
@@ -246,20 +302,20 @@ impl Prepared {
         }
         let mut best: Option<Rc<Node>> = None;
         for lineage in 0..self.lineages.len() {
-            if lineage > 0 && self.effective(set, lineage) == 0 {
+            if self.effective(set, lineage) != lineage {
                 continue;
             }
             let node = self.node(set, lineage);
-            let key = |n: &Node| (n.by_degree, n.error);
-            if best.as_ref().is_none_or(|best| key(&node) < key(best)) {
+            let error = |n: &Node| n.error + INDEPENDENCE * n.assumed as f64;
+            if best.as_ref().is_none_or(|best| error(&node) < error(best)) {
                 best = Some(node);
             }
         }
         let rows = match best {
-            Some(node) if node.error == 0.0 => node.rows,
+            Some(node) if node.error == 0.0 && node.assumed == 0 => node.rows,
             Some(node) if node.rows.is_finite() => {
                 let prior = self.prior(set);
-                let hits = 1.0 / node.error;
+                let hits = 1.0 / (node.error + INDEPENDENCE * node.assumed as f64);
                 let unit = node.rows / hits;
                 if hits > 0.0 && node.rows > 0.0 {
                     unit * (PRIOR_HITS + hits) / (1.0 + PRIOR_HITS * unit / prior)

@@ -33,6 +33,20 @@ impl Particles {
         self.relations.iter().position(|r| *r == relation)
     }
 
+    /// Keeps some of the particles, in their order.
+    pub(super) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        let width = self.relations.len();
+        let mut kept = 0;
+        for particle in (0..self.len()).filter(|particle| keep(*particle)) {
+            self.weights[kept] = self.weights[particle];
+            self.rows
+                .copy_within(particle * width..(particle + 1) * width, kept * width);
+            kept += 1;
+        }
+        self.weights.truncate(kept);
+        self.rows.truncate(kept * width);
+    }
+
     pub(super) fn row(&self, particle: usize, slot: usize) -> u32 {
         self.rows[particle * self.relations.len() + slot]
     }
@@ -103,29 +117,54 @@ pub(super) struct Lineage {
     pub(super) share: Vec<f64>,
     /// By relation, whether it is large and not coordinated with the others, so that only the degrees of its keys are known.
     pub(super) by_degree: Vec<bool>,
+    /// By relation, whether its rows pass some predicate independently of their keys, as far as this lineage knows.
+    pub(super) assumed: Vec<bool>,
+    /// By relation, whether its rows are only some of those there are.
+    pub(super) sampled: Vec<bool>,
+    /// By relation, rows that a row of its view stands for, beside the coordination.
+    scale: Vec<f64>,
 }
 
 impl Lineage {
-    /// Of all `leaves`; coordinated by a class, if one is given.
-    pub(super) fn new(leaves: &[Leaf], class: Option<usize>) -> Self {
+    /// Of all `leaves`; coordinated by a class, if one is given. Relations some of whose predicates can be evaluated only on
+    /// a uniform sample have that sample's rows if `exact`.
+    pub(super) fn new(leaves: &[Leaf], class: Option<usize>, exact: bool) -> Self {
         let coordinated = |leaf: &Leaf| match (&leaf.all, class) {
             (None, Some(class)) => leaf.by_key[class].clone(),
             _ => None,
         };
+        let uniform = |leaf: &Leaf| leaf.uniform.clone().filter(|_| exact && leaf.rated);
+        let by_degree = |leaf: &Leaf| leaf.all.is_none() && coordinated(leaf).is_none();
         Self {
+            sampled: leaves
+                .iter()
+                .map(|leaf| coordinated(leaf).is_some() || uniform(leaf).is_some())
+                .collect(),
             views: leaves
                 .iter()
-                .map(|leaf| coordinated(leaf).or_else(|| leaf.view().cloned()))
+                .map(|leaf| {
+                    coordinated(leaf)
+                        .or_else(|| uniform(leaf))
+                        .or_else(|| leaf.view().cloned())
+                })
+                .collect(),
+            assumed: leaves
+                .iter()
+                .map(|leaf| match leaf.rated {
+                    true => uniform(leaf).is_none(),
+                    false => by_degree(leaf) && !leaf.unfiltered,
+                })
+                .collect(),
+            scale: leaves
+                .iter()
+                .map(|leaf| uniform(leaf).map_or(1.0, |view| view.scale))
                 .collect(),
             class,
             share: leaves
                 .iter()
                 .map(|leaf| coordinated(leaf).map_or(1.0, |view| 1.0 / view.scale))
                 .collect(),
-            by_degree: leaves
-                .iter()
-                .map(|leaf| leaf.all.is_none() && coordinated(leaf).is_none())
-                .collect(),
+            by_degree: leaves.iter().map(by_degree).collect(),
         }
     }
 }
@@ -139,12 +178,13 @@ struct Link {
     other: Arc<KeyIndex>,
 }
 
-/// Joins particles with a relation. `None` if no key relates them that can be looked up.
+/// Joins particles with a relation; `sampled` if the particles are not all joined rows there are. `None` if no key relates them that can be looked up.
 pub(super) fn join(
     particles: &Particles,
     leaves: &[Leaf],
     lineage: &Lineage,
     relation: usize,
+    sampled: bool,
 ) -> Option<Joined> {
     let view = lineage.views[relation].as_ref()?;
     let mut links = vec![];
@@ -170,13 +210,15 @@ pub(super) fn join(
         });
     }
     // The key with most values first: it leaves the fewest rows to look at.
-    links.sort_by_key(|link| std::cmp::Reverse(link.other.distinct()));
+    let distinct = |link: &Link| leaves[relation].distinct[link.class];
+    links.sort_by(|a, b| distinct(b).total_cmp(&distinct(a)));
     let (first, rest) = links.split_first()?;
     let expansion = Expansion {
         particles,
         view,
         leaf: &leaves[relation],
         by_degree: lineage.by_degree[relation],
+        sampled,
         scale: coordination(particles, lineage, relation),
         first,
         rest,
@@ -186,10 +228,10 @@ pub(super) fn join(
 }
 
 /// Rows that a row of a relation stands for beside particles that may be coordinated with it already.
-fn coordination(particles: &Particles, lineage: &Lineage, relation: usize) -> f64 {
+pub(super) fn coordination(particles: &Particles, lineage: &Lineage, relation: usize) -> f64 {
     let others = particles.relations.iter().map(|r| lineage.share[*r]);
     let before = others.fold(1.0, f64::min);
-    before / before.min(lineage.share[relation])
+    before / before.min(lineage.share[relation]) * lineage.scale[relation]
 }
 
 struct Expansion<'a> {
@@ -197,6 +239,7 @@ struct Expansion<'a> {
     view: &'a View,
     leaf: &'a Leaf,
     by_degree: bool,
+    sampled: bool,
     scale: f64,
     first: &'a Link,
     rest: &'a [Link],
@@ -209,7 +252,12 @@ struct Expansion<'a> {
 struct Matches {
     rows: Vec<(u32, f64)>,
     weight: f64,
+    /// Σ of the squares of the weights of the matches that were seen.
+    squares: f64,
+    /// Every match was looked at.
     complete: bool,
+    /// The number of matches is known.
+    exact: bool,
 }
 
 impl Expansion<'_> {
@@ -221,13 +269,16 @@ impl Expansion<'_> {
     fn matches(&self, particle: usize, matches: &mut Matches) {
         matches.rows.clear();
         matches.weight = 0.0;
+        matches.squares = 0.0;
         matches.complete = true;
+        matches.exact = true;
         let Some(key) = self.key(self.first, particle) else {
             return;
         };
         let candidates = self.first.other.rows(key);
         let step = candidates.len().div_ceil(self.looks).max(1);
         matches.complete = step == 1;
+        matches.exact = matches.complete;
         let mut seen = 0;
         // The first of the rows looked at differs between particles, so that no row is never looked at.
         for row in candidates.iter().skip(particle % step).step_by(step) {
@@ -244,14 +295,20 @@ impl Expansion<'_> {
         }
         let factor = candidates.len() as f64 / f64::from(seen.max(1)) * self.scale;
         matches.weight *= factor;
-        matches.rows.iter_mut().for_each(|row| row.1 *= factor);
+        matches.squares = 0.0;
+        for row in &mut matches.rows {
+            row.1 *= factor;
+            matches.squares += row.1 * row.1;
+        }
     }
 
     /// Finds rows that a particle may match: the degree of its key is known, the rows are not.
     fn likely_matches(&self, particle: usize, matches: &mut Matches) {
         matches.rows.clear();
         matches.weight = 0.0;
+        matches.squares = 0.0;
         matches.complete = false;
+        matches.exact = true;
         let Some(key) = self.key(self.first, particle) else {
             return;
         };
@@ -275,9 +332,15 @@ impl Expansion<'_> {
         }
         let mut rate = (num + SHRINKAGE * overall) / (den + SHRINKAGE);
         for link in self.rest {
-            rate /= link.other.distinct().max(1) as f64;
+            rate /= self.leaf.distinct[link.class];
         }
         matches.weight = degree * rate;
+        // An unfiltered relation has as many matches as the degree tells.
+        matches.exact = self.leaf.unfiltered && self.rest.is_empty();
+        matches.squares = match matches.exact {
+            true => 0.0,
+            false => matches.weight * matches.weight / (1.0 + num),
+        };
     }
 
     fn run(&self, relation: usize) -> Joined {
@@ -289,17 +352,20 @@ impl Expansion<'_> {
         let mut matches = Matches::default();
         let mut weights = Vec::with_capacity(all.len());
         let (mut rows, mut squares, mut count) = (0.0, 0.0, 0);
-        let mut complete = true;
+        let (mut complete, mut exact) = (true, true);
         for particle in 0..all.len() {
             find(particle, &mut matches);
             let weight = all.weights[particle] * matches.weight;
             weights.push(weight);
             rows += weight;
-            squares += weight * weight;
+            squares += match self.sampled {
+                true => weight * weight,
+                false => all.weights[particle] * all.weights[particle] * matches.squares,
+            };
             count += matches.rows.len();
             complete &= matches.complete;
+            exact &= matches.exact;
         }
-        let exact = complete;
         complete &= count <= PARTICLES;
         let mut joined = Particles {
             relations: all.relations.iter().copied().chain([relation]).collect(),
