@@ -41,7 +41,7 @@ pub(crate) fn evaluate(
         match field.metadata().get(CODING).map(String::as_str) {
             None => {}
             Some("quantized") => rounded = true,
-            Some(_) => return fingerprints(predicate, batch.column(place), &column.name, type_of),
+            Some(_) => return evaluate_coded(predicate, batch, type_of),
         }
         let data_type = type_of(&column.name)?;
         let array = batch.column(place);
@@ -94,6 +94,29 @@ fn true_values(array: &BooleanArray) -> BooleanBuffer {
         0 => array.values().clone(),
         _ => prep_null_mask_filter(array).values().clone(),
     }
+}
+
+/// Combinations of predicates, some of which are on fingerprints.
+fn evaluate_coded(
+    predicate: &Expr,
+    batch: &RecordBatch,
+    type_of: &dyn Fn(&str) -> Option<DataType>,
+) -> Option<Passed> {
+    if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = predicate
+        && matches!(op, Operator::Or | Operator::And)
+    {
+        let left = evaluate(left, batch, type_of)?;
+        let right = evaluate(right, batch, type_of)?;
+        return Some(Passed {
+            rows: match op {
+                Operator::Or => &left.rows | &right.rows,
+                _ => &left.rows & &right.rows,
+            },
+            rounded: left.rounded || right.rounded,
+        });
+    }
+    let name = &predicate.column_refs().into_iter().next()?.name;
+    fingerprints(predicate, batch.column_by_name(name)?, name, type_of)
 }
 
 /// Equalities with constants, by fingerprints of 16 bits. One row in 65,536 of the others passes, too.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// Weight of the rate of all rows when that of one key is estimated, in rows.
 const KEY_SHRINKAGE: f64 = 3.0;
-/// Weight of what is known without a sample, in rows.
-const PRIOR_ROWS: f64 = 1.0;
+/// Hits that what is known without a sample counts for: the shape of a Gamma distribution.
+const PRIOR_HITS: f64 = 1.0;
 
 /// Rows of a relation that are known one by one, and which of them pass.
 #[derive(Debug, Clone)]
@@ -263,7 +263,7 @@ impl Leaf {
         }
         self.uniform = uniform;
         if seen > 0.0 && whole && !conjuncts.is_empty() {
-            let share = (hits + PRIOR_ROWS * prior) / (seen + PRIOR_ROWS);
+            let share = small_count(hits, seen, prior);
             self.rows = (rows * share).clamp(MIN_ROWS, rows.max(MIN_ROWS));
             self.source = EstimateSource::Sample;
         }
@@ -273,6 +273,13 @@ impl Leaf {
     pub(super) fn view(&self) -> Option<&View> {
         self.all.as_ref().or(self.uniform.as_ref())
     }
+}
+
+/// The share of rows that pass, of which `hits` among `seen` did, and `prior` was expected: the mean of a Gamma–Poisson posterior.
+/// Never zero, and `prior` where nothing was seen.
+fn small_count(hits: f64, seen: f64, prior: f64) -> f64 {
+    let prior = prior.clamp(f64::MIN_POSITIVE, 1.0);
+    ((PRIOR_HITS + hits) / (PRIOR_HITS / prior + seen)).min(1.0)
 }
 
 /// The share of the rows passing some conjuncts that pass the rest, too, seen in a uniform sample.
@@ -306,7 +313,7 @@ fn rate_of_rest(
         }
     }
     let (seen, hits) = (some.passing as f64, both.passing as f64);
-    let overall = (hits + PRIOR_ROWS * prior) / (seen + PRIOR_ROWS);
+    let overall = small_count(hits, seen, prior);
     // The key that tells most about the predicate: the one with the largest variance between its keys.
     let mut best: Option<(f64, Rate)> = None;
     for (small, large) in sample.keys.iter().zip(&all.keys) {
