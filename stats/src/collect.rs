@@ -97,8 +97,21 @@ pub(crate) fn collect(collected: Collected) -> Result<(Vec<FileColumn>, Vec<Part
         degree_parts(key, &mut columns, &mut parts)?;
     }
     let distinct: Vec<_> = columns.iter().map(|column| column.ndv).collect();
-    sample_parts(&taken, priorities, sample_below, &distinct, &mut parts)?;
-    if taken.selected.is_none() && rows > SAMPLE_ROWS {
+    let whole = taken.selected.is_none() && rows > SAMPLE_ROWS;
+    let unique = match whole {
+        true => keys.iter().find(|key| is_unique(key, rows)),
+        false => None,
+    };
+    let by_key = unique.and_then(|key| SampleKey::new(&taken, key.column));
+    sample_parts(
+        &taken,
+        priorities,
+        sample_below,
+        by_key,
+        &distinct,
+        &mut parts,
+    )?;
+    if whole {
         whole_parts(&taken, &keys, &distinct, &mut parts)?;
     } else {
         for key in keys.iter().filter(|key| !key.ranges.is_empty()) {
@@ -316,26 +329,67 @@ fn new_batch(
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
 }
 
+fn is_unique(key: &KeyColumn, rows: u64) -> bool {
+    key.degrees.exact && key.degrees.max == 1 && key.degrees.rows == rows
+}
+
+/// A unique column. Its hashes are as random as any numbers, and a sample by them joins with the key samples of other tables.
+struct SampleKey {
+    name: String,
+    /// By row.
+    hashes: Vec<u64>,
+}
+
+impl SampleKey {
+    fn new(taken: &Taken, column: usize) -> Option<Self> {
+        let mut hashes = Vec::new();
+        let hashed = hash_rows(taken.arrays[column].as_ref()?, &mut hashes);
+        hashed.then(|| Self {
+            name: taken.fields[column].name().clone(),
+            hashes,
+        })
+    }
+
+    /// The bound below which the hashes of `count` rows lie.
+    fn threshold(&self, count: u64) -> u64 {
+        let mut hashes = self.hashes.clone();
+        match hashes.len() as u64 <= count {
+            true => u64::MAX,
+            false => *hashes.select_nth_unstable(count as usize).1,
+        }
+    }
+}
+
 fn sample_parts(
     taken: &Taken,
     priorities: Priorities,
     below: u64,
+    by_key: Option<SampleKey>,
     distinct: &[Option<f64>],
     parts: &mut Vec<Part>,
 ) -> Result<(), ParquetError> {
     // A complete table is one tier, whatever its size: half of it is worth much less than half.
     let complete = below == u64::MAX;
+    let threshold = |count| match &by_key {
+        Some(key) => key.threshold(count),
+        None => priorities.threshold(taken.rows, count),
+    };
     let bounds = match complete {
         true => vec![below],
-        false => vec![
-            priorities.threshold(taken.rows, FIRST_TIER).min(below),
-            below,
-        ],
+        false => {
+            let below = by_key
+                .as_ref()
+                .map_or(below, |key| key.threshold(SAMPLE_ROWS));
+            vec![threshold(FIRST_TIER).min(below), below]
+        }
     };
     let mut least = 0;
     for (tier, bound) in bounds.into_iter().enumerate() {
         let in_tier = |place: &usize| {
-            let priority = priorities.of(taken.number(*place));
+            let priority = match &by_key {
+                Some(key) => key.hashes[*place],
+                None => priorities.of(taken.number(*place)),
+            };
             complete || (least..bound).contains(&priority)
         };
         let places: Vec<usize> = (0..taken.count()).filter(in_tier).collect();
@@ -356,6 +410,7 @@ fn sample_parts(
             differences.collect()
         };
         let part = SamplePart {
+            by_key: by_key.as_ref().map(|key| key.name.clone()),
             rows: numbers.map_err(|error| ParquetError::External(error.into()))?,
             table: pack_rows(&batch, &of_columns(distinct, &columns))?,
         };

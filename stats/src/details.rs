@@ -37,6 +37,8 @@ pub struct RowSample {
     pub batch: RecordBatch,
     /// These are all rows of the table.
     pub complete: bool,
+    /// A unique column by whose hashes the rows were chosen, and the bound below which these lie, see [`KeyRows`].
+    pub by_key: Option<(String, u64)>,
 }
 
 /// The rows of a table whose key in one column hashes below a bound. Samples of two tables by columns of the same values join with each
@@ -149,9 +151,13 @@ impl TableDetails {
         self.uniform_rows
             .get_or_init(|| {
                 let sample = self.sample()?;
-                let selection = match sample.complete {
-                    true => Selection::All,
-                    false => Selection::Uniform,
+                let selection = match &sample.by_key {
+                    _ if sample.complete => Selection::All,
+                    Some((column, below)) => Selection::ByKey {
+                        column: column.clone(),
+                        below: *below,
+                    },
+                    None => Selection::Uniform,
                 };
                 Some(Arc::new(RowSet::new(sample.batch.clone(), selection)))
             })
@@ -302,6 +308,7 @@ impl TableDetails {
             below = *lowest.select_nth_unstable(SAMPLE_ROWS as usize).1;
         }
         let complete = below == u64::MAX;
+        let keys: Vec<_> = samples.iter().map(|sample| sample.by_key.clone()).collect();
         let batches = samples.into_iter().map(|sample| {
             let kept = sample
                 .priorities
@@ -311,7 +318,14 @@ impl TableDetails {
             filter_record_batch(&without(&sample.batch, &lost)?, &kept).ok()
         });
         let batch = union_batches(&batches.collect::<Option<Vec<_>>>()?)?;
-        Some(RowSample { batch, complete })
+        let by_key = keys.first().cloned().flatten();
+        let one_key = keys.iter().all(|key| *key == by_key);
+        let by_key = by_key.filter(|_| one_key && !complete);
+        Some(RowSample {
+            batch,
+            complete,
+            by_key: by_key.map(|key| (key, below)),
+        })
     }
 
     fn make_all_rows(&self) -> Option<RecordBatch> {
@@ -455,6 +469,8 @@ struct FileSample {
     priorities: Vec<u64>,
     /// All rows of lower priority are here.
     below: u64,
+    /// The column whose hashes are the priorities.
+    by_key: Option<String>,
 }
 
 impl FileSample {
@@ -465,6 +481,7 @@ impl FileSample {
         let mut batches = Vec::new();
         let mut numbers = Vec::new();
         let mut below = None;
+        let mut by_key = None;
         for (tier, info) in file.parts_of(PartKind::Sample, 0).enumerate() {
             // A tier without those before it is no sample.
             if usize::from(info.tier) != tier {
@@ -472,6 +489,7 @@ impl FileSample {
             }
             let part: SamplePart = unpack(&file.read(info)?)?;
             batches.push(unpack_rows(part.table.into(), info.rows)?);
+            by_key = part.by_key;
             match info.below {
                 u64::MAX => numbers.extend(0..info.rows),
                 _ => {
@@ -486,10 +504,17 @@ impl FileSample {
         }
         let below = below?;
         let batch = union_batches(&batches)?;
-        (batch.num_rows() == numbers.len()).then(|| Self {
+        let priorities: Vec<u64> = match &by_key {
+            Some(key) => key_hashes(&batch, key)?
+                .into_iter()
+                .collect::<Option<_>>()?,
+            None => numbers.into_iter().map(|row| priorities.of(row)).collect(),
+        };
+        (batch.num_rows() == priorities.len()).then_some(Self {
             batch,
-            priorities: numbers.into_iter().map(|row| priorities.of(row)).collect(),
+            priorities,
             below,
+            by_key,
         })
     }
 }

@@ -94,6 +94,8 @@ pub(crate) struct DegreesPart {
 /// Rows with their numbers in the file: a part of kind [`PartKind::Sample`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SamplePart {
+    /// The unique column by whose hashes the rows were chosen; by their numbers otherwise.
+    pub(crate) by_key: Option<String>,
     /// Differences from one number to the next; empty for all rows of a file.
     pub(crate) rows: Vec<u32>,
     pub(crate) table: Vec<u8>,

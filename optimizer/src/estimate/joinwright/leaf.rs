@@ -111,6 +111,8 @@ pub(super) struct Leaf {
     pub(super) uniform: Option<View>,
     /// Some predicates could not be evaluated on every row.
     pub(super) rated: bool,
+    /// By class, whether the uniform sample is coordinated by its key.
+    pub(super) uniform_by_key: Vec<bool>,
     /// By class the sample that is coordinated by its key.
     pub(super) by_key: Vec<Option<View>>,
     /// By class the degrees of its key, before predicates.
@@ -152,6 +154,7 @@ impl Leaf {
             all: None,
             uniform: None,
             rated: false,
+            uniform_by_key: vec![false; columns.len()],
             by_key: vec![None; columns.len()],
             degrees: vec![None; columns.len()],
             distinct: columns
@@ -222,6 +225,11 @@ impl Leaf {
                 if let Some(mut sample) = uniform.take()
                     && filter(&mut sample).is_empty()
                 {
+                    if let Selection::ByKey { column, below } = &sample.set.selection {
+                        sample.scale = u64::MAX as f64 / *below as f64;
+                        self.uniform_by_key =
+                            columns.iter().map(|c| c.as_ref() == Some(column)).collect();
+                    }
                     self.uniform = Some(sample);
                 }
                 self.rated = true;

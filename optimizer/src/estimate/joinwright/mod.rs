@@ -71,8 +71,11 @@ impl Prepared {
         let leaves: Vec<Leaf> = (0..graph.relations.len())
             .map(|at| Leaf::new(graph, at))
             .collect();
-        let coordinated =
-            (0..graph.classes.len()).filter(|c| leaves.iter().any(|l| l.by_key[*c].is_some()));
+        let coordinated = (0..graph.classes.len()).filter(|c| {
+            leaves
+                .iter()
+                .any(|leaf| leaf.by_key[*c].is_some() || leaf.uniform_by_key[*c])
+        });
         let classes: Vec<_> = [None].into_iter().chain(coordinated.map(Some)).collect();
         let both = match leaves
             .iter()

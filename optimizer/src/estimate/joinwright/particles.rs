@@ -129,11 +129,17 @@ impl Lineage {
     /// Of all `leaves`; coordinated by a class, if one is given. Relations some of whose predicates can be evaluated only on
     /// a uniform sample have that sample's rows if `exact`.
     pub(super) fn new(leaves: &[Leaf], class: Option<usize>, exact: bool) -> Self {
-        let coordinated = |leaf: &Leaf| match (&leaf.all, class) {
-            (None, Some(class)) => leaf.by_key[class].clone(),
-            _ => None,
+        let coordinated = |leaf: &Leaf| {
+            let class = class?;
+            match leaf.rated && exact && leaf.uniform_by_key[class] {
+                true => leaf.uniform.clone(),
+                false => leaf.by_key[class].clone().filter(|_| leaf.all.is_none()),
+            }
         };
-        let uniform = |leaf: &Leaf| leaf.uniform.clone().filter(|_| exact && leaf.rated);
+        let uniform = |leaf: &Leaf| {
+            let sample = leaf.uniform.clone().filter(|_| exact && leaf.rated);
+            sample.filter(|_| coordinated(leaf).is_none())
+        };
         let by_degree = |leaf: &Leaf| leaf.all.is_none() && coordinated(leaf).is_none();
         Self {
             sampled: leaves
@@ -151,7 +157,7 @@ impl Lineage {
             assumed: leaves
                 .iter()
                 .map(|leaf| match leaf.rated {
-                    true => uniform(leaf).is_none(),
+                    true => uniform(leaf).is_none() && coordinated(leaf).is_none(),
                     false => by_degree(leaf) && !leaf.unfiltered,
                 })
                 .collect(),
