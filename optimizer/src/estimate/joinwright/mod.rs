@@ -153,6 +153,20 @@ impl Prepared {
         node
     }
 
+    /// Relations of a set whose predicates, or whose keys, are taken for independent of the rest.
+    fn assumptions(&self, set: RelSet, lineage: &Lineage) -> usize {
+        let assumed = |r: &usize| {
+            let others = set.minus(RelSet::single(*r));
+            let is_joined = |class: &usize| {
+                self.leaves[*r].member[*class]
+                    && others.iter().any(|other| self.leaves[other].member[*class])
+            };
+            let classes = || (0..self.leaves[*r].member.len()).filter(is_joined);
+            lineage.assumed[*r] || lineage.by_degree[*r] && classes().count() > 1
+        };
+        set.iter().filter(assumed).count()
+    }
+
     fn make_node(&self, set: RelSet, at: usize) -> Node {
         let lineage = &self.lineages[at];
         if set.len() == 1
@@ -177,7 +191,7 @@ impl Prepared {
                 } else {
                     1.0 / view.passing.max(1) as f64
                 },
-                assumed: usize::from(lineage.assumed[relation]),
+                assumed: self.assumptions(set, lineage),
                 particles: Some(particles),
                 complete: complete && all,
             };
@@ -194,7 +208,8 @@ impl Prepared {
                 continue;
             }
             let key = |n: &Node, r: usize| {
-                let assumed = n.assumed + usize::from(lineage.assumed[r]);
+                let before = set.minus(RelSet::single(r));
+                let assumed = self.assumptions(before, lineage);
                 let particles = n.particles.as_ref();
                 // Of the hits there are, a join with a sample keeps some.
                 let drawn = match n.complete {
@@ -264,7 +279,7 @@ impl Prepared {
             } else {
                 joined.concentration.max(from.error)
             },
-            assumed: from.assumed + usize::from(lineage.assumed[relation]),
+            assumed: self.assumptions(set, lineage),
             complete: from.complete && joined.complete && !sampled,
             particles: Some(joined.particles),
         }

@@ -1,6 +1,7 @@
 //! Sets of joined rows with weights, that grow by one relation at a time.
 
 use super::leaf::{Leaf, View};
+use foldhash::{HashMap, HashMapExt};
 use joinwright_stats::{Degrees, KeyIndex};
 use std::sync::Arc;
 
@@ -219,8 +220,19 @@ pub(super) fn join(
     let distinct = |link: &Link| leaves[relation].distinct[link.class];
     links.sort_by(|a, b| distinct(b).total_cmp(&distinct(a)));
     let (first, rest) = links.split_first()?;
+    let cluster = lineage.class.and_then(|class| {
+        particles
+            .relations
+            .iter()
+            .enumerate()
+            .find_map(|(slot, r)| {
+                let index = lineage.views[*r].as_ref()?.keys[class].clone()?;
+                leaves[*r].member[class].then_some((slot, index))
+            })
+    });
     let expansion = Expansion {
         particles,
+        cluster,
         view,
         leaf: &leaves[relation],
         by_degree: lineage.by_degree[relation],
@@ -247,6 +259,8 @@ struct Expansion<'a> {
     by_degree: bool,
     sampled: bool,
     scale: f64,
+    /// The key by which samples are coordinated, if the particles have it.
+    cluster: Option<(usize, Arc<KeyIndex>)>,
     first: &'a Link,
     rest: &'a [Link],
     /// Rows to look at for one particle.
@@ -271,6 +285,11 @@ impl Expansion<'_> {
         link.index.hash(self.particles.row(particle, link.slot))
     }
 
+    /// Whether every row with the key matches.
+    fn all_match(&self) -> bool {
+        self.rest.is_empty() && self.view.is_unfiltered()
+    }
+
     /// Finds the matches of a particle.
     fn matches(&self, particle: usize, matches: &mut Matches) {
         matches.rows.clear();
@@ -282,7 +301,12 @@ impl Expansion<'_> {
             return;
         };
         let candidates = self.first.other.rows(key);
-        let step = candidates.len().div_ceil(self.looks).max(1);
+        let looks = if self.all_match() {
+            candidates.len()
+        } else {
+            self.looks
+        };
+        let step = candidates.len().div_ceil(looks.max(1)).max(1);
         matches.complete = step == 1;
         matches.exact = matches.complete;
         let mut seen = 0;
@@ -349,18 +373,49 @@ impl Expansion<'_> {
         };
     }
 
+    /// The matches of a particle, their rows only if some have to be looked at.
+    fn count(&self, particle: usize, matches: &mut Matches) -> usize {
+        if self.by_degree {
+            self.likely_matches(particle, matches);
+            return 0;
+        }
+        if self.all_match() {
+            let key = self.key(self.first, particle);
+            let rows = key.map_or(0, |key| self.first.other.rows(key).len());
+            matches.weight = rows as f64 * self.scale;
+            matches.squares = rows as f64 * self.scale * self.scale;
+            matches.complete = true;
+            matches.exact = true;
+            return rows;
+        }
+        self.matches(particle, matches);
+        matches.rows.len()
+    }
+
+    /// The row of a match of a particle that a draw hits: `within` is its place among them, in [0, 1). `matches` are those of
+    /// the particle.
+    fn drawn(&self, particle: usize, within: f64, matches: &Matches) -> Option<u32> {
+        if !self.by_degree && self.all_match() {
+            let rows = self.first.other.rows(self.key(self.first, particle)?);
+            return rows.get((within * rows.len() as f64) as usize).copied();
+        }
+        let total: f64 = matches.rows.iter().map(|row| row.1).sum();
+        let mut left = within * total;
+        let chosen = matches.rows.iter().find(|row| {
+            left -= row.1;
+            left < 0.0
+        });
+        chosen.or(matches.rows.last()).map(|row| row.0)
+    }
+
     fn run(&self, relation: usize) -> Joined {
         let all = self.particles;
-        let find = |particle, matches: &mut Matches| match self.by_degree {
-            false => self.matches(particle, matches),
-            true => self.likely_matches(particle, matches),
-        };
         let mut matches = Matches::default();
         let mut weights = Vec::with_capacity(all.len());
         let (mut rows, mut squares, mut count) = (0.0, 0.0, 0);
         let (mut complete, mut exact) = (true, true);
         for particle in 0..all.len() {
-            find(particle, &mut matches);
+            count += self.count(particle, &mut matches);
             let weight = all.weights[particle] * matches.weight;
             weights.push(weight);
             rows += weight;
@@ -368,9 +423,19 @@ impl Expansion<'_> {
                 true => weight * weight,
                 false => all.weights[particle] * all.weights[particle] * matches.squares,
             };
-            count += matches.rows.len();
             complete &= matches.complete;
             exact &= matches.exact;
+        }
+        if let Some((slot, index)) = &self.cluster {
+            // Rows of one key are in the sample together or not at all.
+            let mut clusters: HashMap<u64, f64> = HashMap::with_capacity(all.len());
+            for (particle, weight) in weights.iter().enumerate().filter(|w| *w.1 > 0.0) {
+                if let Some(key) = index.hash(all.row(particle, *slot)) {
+                    *clusters.entry(key).or_default() += weight;
+                }
+            }
+            let of_clusters: f64 = clusters.values().map(|weight| weight * weight).sum();
+            squares = squares.max(of_clusters);
         }
         complete &= count <= PARTICLES;
         let mut joined = Particles {
@@ -386,7 +451,7 @@ impl Expansion<'_> {
         };
         if complete {
             for particle in (0..all.len()).filter(|p| weights[*p] > 0.0) {
-                find(particle, &mut matches);
+                self.matches(particle, &mut matches);
                 for (row, weight) in &matches.rows {
                     push(particle, *row, all.weights[particle] * weight);
                 }
@@ -406,17 +471,11 @@ impl Expansion<'_> {
             let mut chance = 0u64;
             systematic(&weights, draws, |particle, within| {
                 if last != particle {
-                    find(particle, &mut matches);
+                    self.count(particle, &mut matches);
                     last = particle;
                 }
-                let total: f64 = matches.rows.iter().map(|row| row.1).sum();
-                let mut left = within * total;
-                let chosen = matches.rows.iter().find(|row| {
-                    left -= row.1;
-                    left < 0.0
-                });
-                let row = match chosen.or(matches.rows.last()) {
-                    Some(row) => row.0,
+                let row = match self.drawn(particle, within, &matches) {
+                    Some(row) => row,
                     None if passing.is_empty() => return,
                     None => {
                         chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
