@@ -27,7 +27,7 @@ use std::rc::Rc;
 const PRIOR_HITS: f64 = 1.0;
 
 /// What it adds to the relative variance of an estimate to take a relation's predicates for independent of the rest.
-const INDEPENDENCE: f64 = 0.25;
+const INDEPENDENCE: f64 = 1.0;
 
 /// The default estimator.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +47,8 @@ impl CardinalityEstimator for Joinwright {
 #[derive(Debug)]
 struct Node {
     rows: f64,
+    /// Rows that one hit stands for.
+    unit: f64,
     /// One over the number of independent hits; zero if every row was counted.
     error: f64,
     /// Relations whose predicates were taken for independent of their keys.
@@ -176,6 +178,7 @@ impl Prepared {
             let Some(view) = &lineage.views[relation] else {
                 return Node {
                     rows: leaf.rows,
+                    unit: leaf.rows,
                     error: 1.0,
                     assumed: 1,
                     particles: None,
@@ -186,6 +189,7 @@ impl Prepared {
             let all = view.is_all();
             return Node {
                 rows: leaf.rows,
+                unit: view.scale,
                 error: if all {
                     0.0
                 } else {
@@ -231,6 +235,7 @@ impl Prepared {
         }
         let failed = Node {
             rows: f64::NAN,
+            unit: f64::INFINITY,
             error: f64::INFINITY,
             assumed: set.len(),
             particles: None,
@@ -272,8 +277,13 @@ impl Prepared {
             joined.concentration = joined.concentration.max(1.0 / left);
             exact &= joined.complete;
         }
+        let unit = match joined.rows > 0.0 {
+            true => joined.rows * joined.concentration,
+            false => from.unit.max(joined.unit),
+        };
         Node {
             rows: joined.rows,
+            unit,
             error: if exact {
                 0.0
             } else {
@@ -318,30 +328,32 @@ impl Prepared {
                 upper_bound: None,
             };
         }
-        let mut best: Option<Rc<Node>> = None;
+        // Hits, and how many a row would give: what the lineages saw adds up (Gamma–Poisson).
+        let (mut hits, mut exposure) = (0.0, 0.0);
+        let mut exact = None;
         for lineage in 0..self.lineages.len() {
             if self.effective(set, lineage) != lineage {
                 continue;
             }
             let node = self.node(set, lineage);
-            let error = |n: &Node| n.error + INDEPENDENCE * n.assumed as f64;
-            if best.as_ref().is_none_or(|best| error(&node) < error(best)) {
-                best = Some(node);
+            let error = node.error + INDEPENDENCE * node.assumed as f64;
+            if error == 0.0 {
+                exact = Some(node.rows);
+                break;
+            }
+            if node.rows > 0.0 && error.is_finite() {
+                hits += 1.0 / error;
+                exposure += 1.0 / (error * node.rows);
+            } else if node.unit.is_finite() && node.assumed == 0 {
+                exposure += 1.0 / node.unit;
             }
         }
-        let rows = match best {
-            Some(node) if node.error == 0.0 && node.assumed == 0 => node.rows,
-            Some(node) if node.rows.is_finite() => {
+        let rows = match exact {
+            Some(rows) => rows,
+            None => {
                 let prior = self.prior(set);
-                let hits = 1.0 / (node.error + INDEPENDENCE * node.assumed as f64);
-                let unit = node.rows / hits;
-                if hits > 0.0 && node.rows > 0.0 {
-                    unit * (PRIOR_HITS + hits) / (1.0 + PRIOR_HITS * unit / prior)
-                } else {
-                    prior * 0.5
-                }
+                (PRIOR_HITS + hits) / (PRIOR_HITS / prior + exposure)
             }
-            _ => self.prior(set),
         };
         Estimate {
             rows: rows.max(MIN_ROWS),

@@ -15,6 +15,9 @@ const LEAST_LOOKS: usize = 32;
 /// Weight of the rate of all rows when that of one key is estimated, in rows.
 const SHRINKAGE: f64 = 3.0;
 
+/// The fraction of the golden ratio: its multiples fill [0, 1) evenly.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
 /// Joined rows of a set of relations, each standing for `weight` rows.
 #[derive(Debug, Default)]
 pub(super) struct Particles {
@@ -54,7 +57,8 @@ impl Particles {
 }
 
 /// Chooses places in proportion to their weights: `count` draws at equal distances (systematic sampling). Calls `take` with each
-/// place drawn and what is left of the draw within its weight, in [0, 1).
+/// place drawn and where within its weight, in [0, 1): at equal distances too for the draws of one place, and at a
+/// different start for each place, or else places of the same weight would all be drawn at the same one.
 pub(super) fn systematic(weights: &[f64], count: usize, mut take: impl FnMut(usize, f64)) {
     let total: f64 = weights.iter().sum();
     if total <= 0.0 || count == 0 {
@@ -64,8 +68,9 @@ pub(super) fn systematic(weights: &[f64], count: usize, mut take: impl FnMut(usi
     let mut next = step / 2.0;
     let mut below = 0.0;
     for (place, weight) in weights.iter().enumerate() {
+        let start = place as f64 * GOLDEN;
         while next < below + weight {
-            take(place, (next - below) / weight);
+            take(place, ((next - below) / weight + start).fract());
             next += step;
         }
         below += weight;
@@ -101,6 +106,8 @@ pub(super) struct Joined {
     /// Σ of the squares of what was added up, over the square of the sum: one over the number of independent hits.
     pub(super) concentration: f64,
     pub(super) particles: Particles,
+    /// Rows that one more match would have stood for.
+    pub(super) unit: f64,
     /// Every match was looked at.
     pub(super) exact: bool,
     /// All joined rows are among the particles.
@@ -493,6 +500,7 @@ impl Expansion<'_> {
                 f64::INFINITY
             },
             particles: joined,
+            unit: all.weights.iter().sum::<f64>() / all.len().max(1) as f64 * self.scale,
             exact,
             complete,
         }
