@@ -60,9 +60,31 @@ pub struct DegreeVector {
 impl DegreeVector {
     /// Rows with the key of this hash.
     pub fn degree(&self, hash: u64) -> u32 {
-        self.hashes
-            .binary_search(&hash)
-            .map_or(0, |at| self.counts[at])
+        // Hashes are spread evenly, so its place can be guessed; each step leaves about the root of the distance.
+        let (mut start, mut end) = (0, self.hashes.len());
+        let guess = |start: usize, end: usize| {
+            let low = self.hashes[start];
+            let width = self.hashes[end - 1].saturating_sub(low).max(1);
+            let share = hash.saturating_sub(low) as f64 / width as f64;
+            start + ((end - start - 1) as f64 * share.min(1.0)) as usize
+        };
+        for _ in 0..3 {
+            if end - start < 16 {
+                break;
+            }
+            let at = guess(start, end);
+            let reach = ((end - start) as f64).sqrt() as usize + 1;
+            let (low, high) = (at.saturating_sub(reach).max(start), (at + reach).min(end));
+            if self.hashes[low] > hash {
+                end = low;
+            } else if high < end && self.hashes[high] < hash {
+                start = high;
+            } else {
+                (start, end) = (low, (high + 1).min(end));
+            }
+        }
+        let found = self.hashes[start..end].binary_search(&hash);
+        found.map_or(0, |at| self.counts[start + at])
     }
 
     fn new(mut pairs: Vec<(u64, u64)>) -> Option<Self> {

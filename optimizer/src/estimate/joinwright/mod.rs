@@ -277,8 +277,10 @@ impl Prepared {
             joined.concentration = joined.concentration.max(1.0 / left);
             exact &= joined.complete;
         }
+        // Rows that were drawn from few hits are no more than these.
+        let error = joined.concentration.max(from.error);
         let unit = match joined.rows > 0.0 {
-            true => joined.rows * joined.concentration,
+            true => joined.rows * error,
             false => from.unit.max(joined.unit),
         };
         Node {
@@ -328,13 +330,21 @@ impl Prepared {
                 upper_bound: None,
             };
         }
+                source: EstimateSource::KeySample,
+                upper_bound: None,
+            };
+        }
         // Hits, and how many a row would give: what the lineages saw adds up (Gamma–Poisson).
         let (mut hits, mut exposure) = (0.0, 0.0);
         let mut exact = None;
-        for lineage in 0..self.lineages.len() {
-            if self.effective(set, lineage) != lineage {
-                continue;
-            }
+        let distinct = |lineage: &usize| self.effective(set, *lineage) == *lineage;
+        let assumptions = |lineage: &usize| self.assumptions(set, &self.lineages[*lineage]);
+        let lineages = || (0..self.lineages.len()).filter(distinct);
+        let fewest = lineages()
+            .map(|lineage| assumptions(&lineage))
+            .min()
+            .unwrap_or(0);
+        for lineage in lineages().filter(|lineage| assumptions(lineage) == fewest) {
             let node = self.node(set, lineage);
             let error = node.error + INDEPENDENCE * node.assumed as f64;
             if error == 0.0 {
@@ -362,6 +372,24 @@ impl Prepared {
         }
     }
 
+    /// Whether two relations of a set are joined by something that the rest of the set does not say as well.
+    fn depend(&self, a: usize, b: usize, set: RelSet) -> bool {
+        if !self.joins.neighbors(a).contains(b) {
+            return false;
+        }
+        let pair = RelSet::single(a).union(RelSet::single(b));
+        let rest = set.minus(pair);
+        let class_between = |class: usize| {
+            let member = |r: usize| self.leaves[r].member[class];
+            member(a) && member(b) && !rest.iter().any(member)
+        };
+        (0..self.leaves[a].member.len()).any(class_between)
+            || self
+                .thetas
+                .iter()
+                .any(|theta| theta.relations.is_subset(set) && pair.is_subset(theta.relations))
+    }
+
     /// What smaller sets say (Markov chaining).
     fn prior(&self, set: RelSet) -> f64 {
         let mut logs = 0.0;
@@ -372,7 +400,7 @@ impl Prepared {
                 continue;
             }
             for b in set.iter().filter(|b| *b > a) {
-                if self.joins.neighbors(a).contains(b) {
+                if self.depend(a, b, set) {
                     continue;
                 }
                 let without_b = set.minus(RelSet::single(b));
