@@ -6,10 +6,12 @@
 //! assumed away: this is index-based join sampling (Leis et al., CIDR 2017) over statistics, with systematic resampling. Where it sees
 //! little, what smaller sets say is the prior of a Gamma–Poisson estimate (Markov chaining).
 
+mod effort;
 mod leaf;
 mod particles;
 mod theta;
 
+use self::effort::Effort;
 use self::leaf::Leaf;
 use self::particles::{Lineage, Particles, coordination, join, start};
 use self::theta::Theta;
@@ -64,6 +66,7 @@ struct Prepared {
     lineages: Vec<Lineage>,
     thetas: Vec<Theta>,
     textbook: Box<dyn Cardinalities>,
+    effort: Effort,
     nodes: RefCell<HashMap<(RelSet, usize), Rc<Node>>>,
     estimates: RefCell<HashMap<RelSet, Estimate>>,
 }
@@ -103,9 +106,11 @@ impl Prepared {
                 Theta::new(filter, graph, share.clamp(0.0, 1.0))
             })
             .collect();
+        let joins = graph.join_graph();
         Self {
+            effort: Effort::new(&joins, leaves.iter().map(|leaf| leaf.base_rows).sum()),
             leaves,
-            joins: graph.join_graph(),
+            joins,
             lineages,
             thetas,
             textbook,
@@ -185,7 +190,7 @@ impl Prepared {
                     complete: false,
                 };
             };
-            let (particles, complete) = start(relation, view);
+            let (particles, complete) = start(relation, view, self.effort.particles);
             let all = view.is_all();
             return Node {
                 rows: leaf.rows,
@@ -247,8 +252,14 @@ impl Prepared {
         let Some(particles) = &from.particles else {
             return failed;
         };
-        let Some(mut joined) = join(particles, &self.leaves, lineage, relation, !from.complete)
-        else {
+        let Some(mut joined) = join(
+            particles,
+            &self.leaves,
+            lineage,
+            relation,
+            !from.complete,
+            self.effort.particles,
+        ) else {
             return failed;
         };
         let sampled = lineage.sampled[relation] || lineage.by_degree[relation];
@@ -330,6 +341,9 @@ impl Prepared {
                 upper_bound: None,
             };
         }
+        if set.len() > self.effort.relations {
+            return Estimate {
+                rows: self.prior(set).max(MIN_ROWS),
                 source: EstimateSource::KeySample,
                 upper_bound: None,
             };

@@ -5,10 +5,8 @@ use foldhash::{HashMap, HashMapExt};
 use joinwright_stats::{Degrees, KeyIndex};
 use std::sync::Arc;
 
-/// Joined rows that are kept of a set of relations.
-pub(super) const PARTICLES: usize = 1000;
-/// Rows looked at for one join of a set.
-const LOOKS: usize = 16 * PARTICLES;
+/// Rows looked at for one join of a set, for each particle that is kept.
+const LOOKS: usize = 16;
 /// Rows looked at for one key at least, if it has them.
 const LEAST_LOOKS: usize = 32;
 
@@ -77,21 +75,21 @@ pub(super) fn systematic(weights: &[f64], count: usize, mut take: impl FnMut(usi
     }
 }
 
-/// The rows of a relation to start from.
-pub(super) fn start(relation: usize, view: &View) -> (Particles, bool) {
+/// The rows of a relation to start from, `most` of them; whether these are all.
+pub(super) fn start(relation: usize, view: &View, most: usize) -> (Particles, bool) {
     let rows = view.passing_rows();
     let weights: Vec<f64> = rows.iter().map(|r| view.weight(*r) * view.scale).collect();
     let mut particles = Particles {
         relations: vec![relation],
         ..Particles::default()
     };
-    if rows.len() <= PARTICLES {
+    if rows.len() <= most {
         particles.rows = rows;
         particles.weights = weights;
         return (particles, true);
     }
-    let each = weights.iter().sum::<f64>() / PARTICLES as f64;
-    systematic(&weights, PARTICLES, |place, _| {
+    let each = weights.iter().sum::<f64>() / most as f64;
+    systematic(&weights, most, |place, _| {
         particles.rows.push(rows[place]);
         particles.weights.push(each);
     });
@@ -192,13 +190,14 @@ struct Link {
     other: Arc<KeyIndex>,
 }
 
-/// Joins particles with a relation; `sampled` if the particles are not all joined rows there are. `None` if no key relates them that can be looked up.
+/// Joins particles with a relation, and keeps `most` of the joined rows; `sampled` if the particles are not all joined rows there are. `None` if no key relates them that can be looked up.
 pub(super) fn join(
     particles: &Particles,
     leaves: &[Leaf],
     lineage: &Lineage,
     relation: usize,
     sampled: bool,
+    most: usize,
 ) -> Option<Joined> {
     let view = lineage.views[relation].as_ref()?;
     let mut links = vec![];
@@ -247,7 +246,8 @@ pub(super) fn join(
         scale: coordination(particles, lineage, relation),
         first,
         rest,
-        looks: (LOOKS / particles.len().max(1)).max(LEAST_LOOKS),
+        looks: (LOOKS * most / particles.len().max(1)).max(LEAST_LOOKS),
+        most,
     };
     Some(expansion.run(relation))
 }
@@ -272,6 +272,8 @@ struct Expansion<'a> {
     rest: &'a [Link],
     /// Rows to look at for one particle.
     looks: usize,
+    /// Particles to keep.
+    most: usize,
 }
 
 /// Matches of one particle: rows that were looked at with their weights, and what one of them stands for.
@@ -298,16 +300,12 @@ impl Expansion<'_> {
     }
 
     /// Finds the matches of a particle.
-    fn matches(&self, particle: usize, matches: &mut Matches) {
+    fn matches(&self, particle: usize, candidates: &[u32], matches: &mut Matches) {
         matches.rows.clear();
         matches.weight = 0.0;
         matches.squares = 0.0;
         matches.complete = true;
         matches.exact = true;
-        let Some(key) = self.key(self.first, particle) else {
-            return;
-        };
-        let candidates = self.first.other.rows(key);
         let looks = if self.all_match() {
             candidates.len()
         } else {
@@ -340,7 +338,7 @@ impl Expansion<'_> {
     }
 
     /// Finds rows that a particle may match: the degree of its key is known, the rows are not.
-    fn likely_matches(&self, particle: usize, matches: &mut Matches) {
+    fn likely_matches(&self, particle: usize, same: &[u32], matches: &mut Matches) {
         matches.rows.clear();
         matches.weight = 0.0;
         matches.squares = 0.0;
@@ -357,7 +355,6 @@ impl Expansion<'_> {
             return;
         }
         let overall = self.leaf.rows / self.leaf.base_rows;
-        let same = self.first.other.rows(key);
         let (mut num, mut den) = (0.0, 0.0);
         for row in same.iter().take(LEAST_LOOKS) {
             let weight = self.view.weight(*row);
@@ -380,31 +377,37 @@ impl Expansion<'_> {
         };
     }
 
-    /// The matches of a particle, their rows only if some have to be looked at.
-    fn count(&self, particle: usize, matches: &mut Matches) -> usize {
+    /// The rows with the key of a particle.
+    fn candidates(&self, particle: usize) -> &[u32] {
+        match self.key(self.first, particle) {
+            Some(key) => self.first.other.rows(key),
+            None => &[],
+        }
+    }
+
+    /// The matches of a particle among its candidates, their rows only if some have to be looked at.
+    fn count(&self, particle: usize, candidates: &[u32], matches: &mut Matches) -> usize {
         if self.by_degree {
-            self.likely_matches(particle, matches);
+            self.likely_matches(particle, candidates, matches);
             return 0;
         }
         if self.all_match() {
-            let key = self.key(self.first, particle);
-            let rows = key.map_or(0, |key| self.first.other.rows(key).len());
+            let rows = candidates.len();
             matches.weight = rows as f64 * self.scale;
             matches.squares = rows as f64 * self.scale * self.scale;
             matches.complete = true;
             matches.exact = true;
             return rows;
         }
-        self.matches(particle, matches);
+        self.matches(particle, candidates, matches);
         matches.rows.len()
     }
 
-    /// The row of a match of a particle that a draw hits: `within` is its place among them, in [0, 1). `matches` are those of
-    /// the particle.
-    fn drawn(&self, particle: usize, within: f64, matches: &Matches) -> Option<u32> {
+    /// The row of a match that a draw hits: `within` is its place among `matches`, in [0, 1).
+    fn drawn(&self, candidates: &[u32], within: f64, matches: &Matches) -> Option<u32> {
         if !self.by_degree && self.all_match() {
-            let rows = self.first.other.rows(self.key(self.first, particle)?);
-            return rows.get((within * rows.len() as f64) as usize).copied();
+            let place = within * candidates.len() as f64;
+            return candidates.get(place as usize).copied();
         }
         let total: f64 = matches.rows.iter().map(|row| row.1).sum();
         let mut left = within * total;
@@ -421,8 +424,9 @@ impl Expansion<'_> {
         let mut weights = Vec::with_capacity(all.len());
         let (mut rows, mut squares, mut count) = (0.0, 0.0, 0);
         let (mut complete, mut exact) = (true, true);
+        let candidates: Vec<&[u32]> = (0..all.len()).map(|p| self.candidates(p)).collect();
         for particle in 0..all.len() {
-            count += self.count(particle, &mut matches);
+            count += self.count(particle, candidates[particle], &mut matches);
             let weight = all.weights[particle] * matches.weight;
             weights.push(weight);
             rows += weight;
@@ -444,7 +448,7 @@ impl Expansion<'_> {
             let of_clusters: f64 = clusters.values().map(|weight| weight * weight).sum();
             squares = squares.max(of_clusters);
         }
-        complete &= count <= PARTICLES;
+        complete &= count <= self.most;
         let mut joined = Particles {
             relations: all.relations.iter().copied().chain([relation]).collect(),
             ..Particles::default()
@@ -458,7 +462,7 @@ impl Expansion<'_> {
         };
         if complete {
             for particle in (0..all.len()).filter(|p| weights[*p] > 0.0) {
-                self.matches(particle, &mut matches);
+                self.matches(particle, candidates[particle], &mut matches);
                 for (row, weight) in &matches.rows {
                     push(particle, *row, all.weights[particle] * weight);
                 }
@@ -470,18 +474,18 @@ impl Expansion<'_> {
             };
             let draws = match self.by_degree {
                 // What is not known one by one is not worth more.
-                true => PARTICLES,
-                false => PARTICLES.min(count.max(1)),
+                true => self.most,
+                false => self.most.min(count.max(1)),
             };
             let each = rows / draws as f64;
             let mut last = usize::MAX;
             let mut chance = 0u64;
             systematic(&weights, draws, |particle, within| {
                 if last != particle {
-                    self.count(particle, &mut matches);
+                    self.count(particle, candidates[particle], &mut matches);
                     last = particle;
                 }
-                let row = match self.drawn(particle, within, &matches) {
+                let row = match self.drawn(candidates[particle], within, &matches) {
                     Some(row) => row,
                     None if passing.is_empty() => return,
                     None => {
