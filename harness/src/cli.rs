@@ -194,6 +194,9 @@ pub(crate) struct EstimateArgs {
     /// [default: the suite's truth]
     #[arg(long, value_name = "FILE")]
     pub(crate) subplans: Option<PathBuf>,
+    /// With the effort that planning can afford; otherwise estimators take the time that they need.
+    #[arg(long)]
+    pub(crate) as_planned: bool,
     /// Where to write `query,sub_plan,true_rows,est_rows,upper_bound,source`, with `arm` as the last column.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

@@ -171,11 +171,12 @@ impl Session {
     }
 
     /// The regions of the last statement of `sql` that returns rows, in the order that this arm joins them, with the
-    /// estimates of its estimator.
-    pub(crate) async fn regions(&self, sql: &str) -> Result<Vec<EstimatedRegion>> {
+    /// estimates of its estimator, `thorough` ones or those that planning uses.
+    pub(crate) async fn regions(&self, sql: &str, thorough: bool) -> Result<Vec<EstimatedRegion>> {
         self.optimized(sql, |plan, context| {
             let snapshot = self.catalog.snapshot();
-            estimate_regions(&plan, &snapshot, &self.ordering, &options(context))
+            let options = options(context);
+            estimate_regions(&plan, &snapshot, &self.ordering, &options, thorough)
         })
         .await
     }

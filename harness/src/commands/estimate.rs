@@ -61,7 +61,7 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
         for arm in &arms {
             let session =
                 Session::open(arm, tables, catalog, registry, threads, Purpose::Explain).await?;
-            estimates.push(estimate_arm(arm, &session, &queries, &truth).await?);
+            estimates.push(estimate_arm(arm, &session, &queries, &truth, !args.as_planned).await?);
         }
         Ok(estimates)
     })?;
@@ -77,13 +77,20 @@ async fn estimate_arm(
     session: &Session,
     queries: &[Query],
     truth: &Truth,
+    thorough: bool,
 ) -> Result<ArmEstimates> {
     let mut all = ArmEstimates::new(&arm.name);
     for query in queries {
         let cannot = || format!("cannot plan query {}", query.name);
         // What is read from the catalog on demand is warm the second time, as it is for users.
-        session.regions(&query.sql).await.with_context(cannot)?;
-        let regions = session.regions(&query.sql).await.with_context(cannot)?;
+        session
+            .regions(&query.sql, thorough)
+            .await
+            .with_context(cannot)?;
+        let regions = session
+            .regions(&query.sql, thorough)
+            .await
+            .with_context(cannot)?;
         all.prepared.extend(regions.iter().map(|region| {
             let relations = region.graph.relations.len();
             (relations, region.prepared_in.unwrap_or_default())

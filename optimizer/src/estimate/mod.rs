@@ -2,6 +2,7 @@
 //!
 //! | name | what it does |
 //! |---|---|
+//! | `joinwright` | [`Joinwright`]: joins the rows that statistics know one by one |
 //! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
 //!
 //! Estimation has two steps: [`CardinalityEstimator::prepare`] once a region, where the predicates
@@ -102,4 +103,9 @@ pub trait CardinalityEstimator: std::fmt::Debug + Send + Sync {
 
     /// Does the work that is needed once a region.
     fn prepare(&self, graph: &QueryGraph) -> Box<dyn Cardinalities>;
+
+    /// Like [`prepare`](Self::prepare), for those who study estimates and can wait for better ones.
+    fn prepare_thoroughly(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
+        self.prepare(graph)
+    }
 }

@@ -26,12 +26,13 @@ pub struct EstimatedRegion {
 }
 
 /// The regions of an optimized plan, outer ones before those in their leaves. Empty if the options name an estimator that the
-/// registry does not have.
+/// registry does not have. `thorough` asks for estimates that take longer than planning allows.
 pub fn estimate_regions(
     plan: &LogicalPlan,
     snapshot: &Snapshot,
     ordering: &JoinOrdering,
     options: &JoinwrightOptions,
+    thorough: bool,
 ) -> Vec<EstimatedRegion> {
     let mut regions = vec![];
     if let Some(estimator) = ordering.registry.estimator(&options.estimator) {
@@ -40,7 +41,7 @@ pub fn estimate_regions(
             snapshot,
             estimator,
         };
-        visit(plan, &deriver, ordering.clock, &mut regions);
+        visit(plan, &deriver, ordering.clock, thorough, &mut regions);
     }
     regions
 }
@@ -50,12 +51,16 @@ fn visit(
     plan: &LogicalPlan,
     deriver: &Deriver<'_>,
     clock: Option<fn() -> Duration>,
+    thorough: bool,
     regions: &mut Vec<EstimatedRegion>,
 ) {
     let region = Expansion::of(plan).and_then(|_| extract::region(plan, deriver));
     if let Some(region) = region {
         let start = clock.map(|clock| clock());
-        let cardinalities = deriver.estimator.prepare(&region.graph);
+        let cardinalities = match thorough {
+            true => deriver.estimator.prepare_thoroughly(&region.graph),
+            false => deriver.estimator.prepare(&region.graph),
+        };
         regions.push(EstimatedRegion {
             graph: region.graph,
             written: region.written,
@@ -65,19 +70,19 @@ fn visit(
                 .map(|(start, clock)| clock().saturating_sub(start)),
         });
         for leaf in &region.leaves {
-            visit(leaf, deriver, clock, regions);
+            visit(leaf, deriver, clock, thorough, regions);
         }
         return;
     }
     // Subqueries are rarely left in an optimized plan; their regions count like any other.
     let walked = plan.apply_subqueries(|subquery| {
-        visit(subquery, deriver, clock, regions);
+        visit(subquery, deriver, clock, thorough, regions);
         Ok(TreeNodeRecursion::Continue)
     });
     if let Err(error) = walked {
         tracing::debug!(%error, "a subquery is not looked at");
     }
     for input in plan.inputs() {
-        visit(input, deriver, clock, regions);
+        visit(input, deriver, clock, thorough, regions);
     }
 }

@@ -4,12 +4,14 @@ use crate::join_graph::JoinGraph;
 use crate::relset::RelSet;
 use std::collections::BTreeSet;
 
-/// Rows of the query's tables for one joined row that is looked at.
-const ROWS_FOR_ONE: f64 = 1.0;
+/// Joined rows to look at for a row of the query's tables while a query is planned: scanning and joining that row takes longer.
+pub(super) const PLANNING: f64 = 0.03;
+/// The same where time does not matter.
+pub(super) const THOROUGH: f64 = 1.0;
 /// Joined rows looked at for a query, at least and at most.
-const JOINED_ROWS: (f64, f64) = (8_000.0, 2_000_000.0);
+const JOINED_ROWS: (f64, f64) = (4_000.0, 2_000_000.0);
 /// Joined rows that are kept of a set of relations, at least and at most.
-const PARTICLES: (f64, f64) = (128.0, 1000.0);
+const PARTICLES: (f64, f64) = (100.0, 1000.0);
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,9 +23,9 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// For a query over tables of so many rows together.
-    pub(super) fn new(joins: &JoinGraph, rows: f64) -> Self {
-        let joined_rows = (rows / ROWS_FOR_ONE).clamp(JOINED_ROWS.0, JOINED_ROWS.1);
+    /// For a query that is worth looking at so many joined rows.
+    pub(super) fn new(joins: &JoinGraph, joined_rows: f64) -> Self {
+        let joined_rows = joined_rows.clamp(JOINED_ROWS.0, JOINED_ROWS.1);
         let (relations, sets) = largest(joins, (joined_rows / PARTICLES.0) as usize);
         let particles = (joined_rows / sets.max(1) as f64).clamp(PARTICLES.0, PARTICLES.1);
         Self {
@@ -81,6 +83,6 @@ mod tests {
         assert_eq!((effort.relations, effort.particles), (3, 1000));
         let effort = Effort::new(&star(5), 1e9);
         assert_eq!((effort.relations, effort.particles), (5, 1000));
-        assert_eq!(Effort::new(&star(5), 0.0).particles, 400);
+        assert_eq!(Effort::new(&star(5), 0.0).particles, 190);
     }
 }

@@ -11,7 +11,7 @@ mod leaf;
 mod particles;
 mod theta;
 
-use self::effort::Effort;
+use self::effort::{Effort, PLANNING, THOROUGH};
 use self::leaf::Leaf;
 use self::particles::{Lineage, Particles, coordination, join, start};
 use self::theta::Theta;
@@ -41,7 +41,11 @@ impl CardinalityEstimator for Joinwright {
     }
 
     fn prepare(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
-        Box::new(Prepared::new(graph))
+        Box::new(Prepared::new(graph, PLANNING))
+    }
+
+    fn prepare_thoroughly(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
+        Box::new(Prepared::new(graph, THOROUGH))
     }
 }
 
@@ -72,7 +76,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(graph: &QueryGraph) -> Self {
+    fn new(graph: &QueryGraph, joined_rows: f64) -> Self {
         let leaves: Vec<Leaf> = (0..graph.relations.len())
             .map(|at| Leaf::new(graph, at))
             .collect();
@@ -107,8 +111,9 @@ impl Prepared {
             })
             .collect();
         let joins = graph.join_graph();
+        let rows: f64 = leaves.iter().map(|leaf| leaf.base_rows).sum();
         Self {
-            effort: Effort::new(&joins, leaves.iter().map(|leaf| leaf.base_rows).sum()),
+            effort: Effort::new(&joins, rows * joined_rows),
             leaves,
             joins,
             lineages,
