@@ -5,13 +5,13 @@ use crate::relset::RelSet;
 use std::collections::BTreeSet;
 
 /// Joined rows to look at for a row of the query's tables while a query is planned: scanning and joining that row takes longer.
-pub(super) const PLANNING: f64 = 0.03;
+pub(super) const PLANNING: f64 = 0.02;
 /// The same where time does not matter.
 pub(super) const THOROUGH: f64 = 1.0;
 /// Joined rows looked at for a query, at least and at most.
-const JOINED_ROWS: (f64, f64) = (4_000.0, 2_000_000.0);
+const JOINED_ROWS: (f64, f64) = (1_000.0, 2_000_000.0);
 /// Joined rows that are kept of a set of relations, at least and at most.
-const PARTICLES: (f64, f64) = (100.0, 1000.0);
+const PARTICLES: (f64, f64) = (64.0, 1000.0);
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,6 +83,6 @@ mod tests {
         assert_eq!((effort.relations, effort.particles), (3, 1000));
         let effort = Effort::new(&star(5), 1e9);
         assert_eq!((effort.relations, effort.particles), (5, 1000));
-        assert_eq!(Effort::new(&star(5), 0.0).particles, 190);
+        assert_eq!(Effort::new(&star(5), 0.0).particles, 66);
     }
 }

@@ -10,7 +10,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::split_conjunction;
 use foldhash::{HashMap, HashMapExt};
 use joinwright_stats::{Degrees, KeyIndex, RowSet, Selection};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Weight of the rate of all rows when that of one key is estimated, in rows.
 const KEY_SHRINKAGE: f64 = 3.0;
@@ -27,8 +27,10 @@ pub(super) struct View {
     rate: Rate,
     /// Index of each equality class that the relation is a member of.
     pub(super) keys: Vec<Option<Arc<KeyIndex>>>,
-    /// Passing rows, where these are few enough to list.
+    /// The number of rows that pass.
     pub(super) passing: usize,
+    /// These rows, once somebody asked for them.
+    list: Arc<OnceLock<Vec<u32>>>,
     /// Rows of the table for one row here.
     pub(super) scale: f64,
 }
@@ -46,6 +48,7 @@ impl View {
         Self {
             keys: columns.iter().map(index).collect(),
             passing: set.batch.num_rows(),
+            list: Arc::default(),
             set,
             pass: None,
             rate: Rate::Constant(1.0),
@@ -59,6 +62,7 @@ impl View {
             None => rows.clone(),
         };
         self.passing = pass.count_set_bits();
+        self.list = Arc::default();
         self.pass = Some(pass);
     }
 
@@ -84,11 +88,27 @@ impl View {
         }
     }
 
-    /// The rows that pass, ascending.
-    pub(super) fn passing_rows(&self) -> Vec<u32> {
+    /// The row at a place among those that pass; `place` is below `passing`.
+    pub(super) fn passing_row(&self, place: usize) -> u32 {
         match &self.pass {
-            Some(pass) => pass.set_indices().map(|row| row as u32).collect(),
-            None => (0..self.set.batch.num_rows() as u32).collect(),
+            Some(pass) => {
+                let list = || pass.set_indices().map(|row| row as u32).collect();
+                self.list.get_or_init(list)[place]
+            }
+            None => place as u32,
+        }
+    }
+
+    /// The rows that pass, ascending.
+    pub(super) fn passing_rows(&self) -> impl Iterator<Item = u32> {
+        (0..self.passing).map(|place| self.passing_row(place))
+    }
+
+    /// What every passing row counts for, if all count the same.
+    pub(super) fn constant_weight(&self) -> Option<f64> {
+        match &self.rate {
+            Rate::Constant(rate) => Some(*rate),
+            Rate::ByKey(..) => None,
         }
     }
 
@@ -240,7 +260,7 @@ impl Leaf {
             };
             let total: f64 = match &all.rate {
                 Rate::Constant(rate) => all.passing as f64 * rate,
-                Rate::ByKey(..) => all.passing_rows().iter().map(|row| all.weight(*row)).sum(),
+                Rate::ByKey(..) => all.passing_rows().map(|row| all.weight(row)).sum(),
             };
             self.rows = (total * all.scale).clamp(MIN_ROWS, rows.max(MIN_ROWS));
             self.all = Some(all);

@@ -6,9 +6,9 @@ use joinwright_stats::{Degrees, KeyIndex};
 use std::sync::Arc;
 
 /// Rows looked at for one join of a set, for each particle that is kept.
-const LOOKS: usize = 16;
+const LOOKS: usize = 8;
 /// Rows looked at for one key at least, if it has them.
-const LEAST_LOOKS: usize = 32;
+const LEAST_LOOKS: usize = 8;
 
 /// Weight of the rate of all rows when that of one key is estimated, in rows.
 const SHRINKAGE: f64 = 3.0;
@@ -77,17 +77,25 @@ pub(super) fn systematic(weights: &[f64], count: usize, mut take: impl FnMut(usi
 
 /// The rows of a relation to start from, `most` of them; whether these are all.
 pub(super) fn start(relation: usize, view: &View, most: usize) -> (Particles, bool) {
-    let rows = view.passing_rows();
-    let weights: Vec<f64> = rows.iter().map(|r| view.weight(*r) * view.scale).collect();
     let mut particles = Particles {
         relations: vec![relation],
         ..Particles::default()
     };
-    if rows.len() <= most {
-        particles.rows = rows;
-        particles.weights = weights;
+    if view.passing <= most {
+        particles.rows = view.passing_rows().collect();
+        let weights = particles.rows.iter().map(|r| view.weight(*r) * view.scale);
+        particles.weights = weights.collect();
         return (particles, true);
     }
+    if let Some(weight) = view.constant_weight() {
+        let step = view.passing as f64 / most as f64;
+        let places = (0..most).map(|i| ((i as f64 + 0.5) * step) as usize);
+        particles.rows = places.map(|place| view.passing_row(place)).collect();
+        particles.weights = vec![weight * view.scale * step; most];
+        return (particles, false);
+    }
+    let rows: Vec<u32> = view.passing_rows().collect();
+    let weights: Vec<f64> = rows.iter().map(|r| view.weight(*r) * view.scale).collect();
     let each = weights.iter().sum::<f64>() / most as f64;
     systematic(&weights, most, |place, _| {
         particles.rows.push(rows[place]);
@@ -468,10 +476,6 @@ impl Expansion<'_> {
                 }
             }
         } else {
-            let passing = match self.by_degree {
-                true => self.view.passing_rows(),
-                false => vec![],
-            };
             let draws = match self.by_degree {
                 // What is not known one by one is not worth more.
                 true => self.most,
@@ -487,11 +491,13 @@ impl Expansion<'_> {
                 }
                 let row = match self.drawn(candidates[particle], within, &matches) {
                     Some(row) => row,
-                    None if passing.is_empty() => return,
-                    None => {
+                    // The rows with its key are not known: any that passes.
+                    None if self.by_degree && self.view.passing > 0 => {
                         chance = chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                        passing[(chance >> 32) as usize % passing.len()]
+                        let place = (chance >> 32) as usize % self.view.passing;
+                        self.view.passing_row(place)
                     }
+                    None => return,
                 };
                 push(particle, row, each);
             });
