@@ -2,7 +2,7 @@
 
 use crate::cost::{CostModel, Cout};
 use crate::enumerate::{DpCcp, Enumerator, Exhaustive, Goo, Written};
-use crate::estimate::{CardinalityEstimator, Joinwright, Textbook};
+use crate::estimate::{Bound, CardinalityEstimator, Joinwright, Textbook};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ impl Default for Registry {
     /// The parts of this crate.
     fn default() -> Self {
         let mut registry = Self::empty();
+        registry.add_estimator(Arc::new(Bound));
         registry.add_estimator(Arc::new(Joinwright));
         registry.add_estimator(Arc::new(Textbook));
         registry.add_enumerator(Arc::new(DpCcp));

@@ -2,12 +2,14 @@
 //!
 //! | name | what it does |
 //! |---|---|
+//! | `bound` | [`Bound`]: a guaranteed upper bound, from known rows and degrees |
 //! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
 //!
 //! Estimation has two steps: [`CardinalityEstimator::prepare`] once a region, where the predicates
 //! of the leaves are evaluated, then [`Cardinalities::estimate`] for the sets of relations that
 //! search asks about. An estimate belongs to a set, never to an order of joins.
 
+mod bound;
 mod evaluate;
 mod joinwright;
 mod literal;
@@ -15,6 +17,7 @@ mod profile;
 pub mod selectivity;
 mod textbook;
 
+pub use bound::Bound;
 pub use joinwright::Joinwright;
 pub(crate) use literal::compare;
 pub use profile::{ColumnProfile, Profile, distinct_after};
@@ -41,6 +44,8 @@ pub enum EstimateSource {
     MinMax,
     /// From numbers of distinct values.
     Ndv,
+    /// Cannot be exceeded, whatever the data: from known rows and degrees of keys.
+    Bound,
     /// No statistic covers it.
     Guess,
 }
@@ -55,6 +60,7 @@ impl EstimateSource {
             Self::KeySample => "key_sample",
             Self::MinMax => "min_max",
             Self::Ndv => "ndv",
+            Self::Bound => "bound",
             Self::Guess => "guess",
         }
     }

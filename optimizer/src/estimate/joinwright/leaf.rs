@@ -350,7 +350,7 @@ fn type_of(relation: &Relation, name: &str) -> Option<DataType> {
 }
 
 /// The table's column that a key is, through conversions that keep what values hash to.
-pub(super) fn key_column(relation: &Relation, member: &Member) -> Option<String> {
+pub(crate) fn key_column(relation: &Relation, member: &Member) -> Option<String> {
     fn column(key: &Expr) -> Option<&datafusion::common::Column> {
         match key {
             Expr::Column(column) => Some(column),

@@ -6,7 +6,7 @@
 //! assumed away: this is index-based join sampling (Leis et al., CIDR 2017) over statistics, with systematic resampling. Where it sees
 //! little, what smaller sets say is the prior of a Gamma–Poisson estimate (Markov chaining).
 
-mod leaf;
+pub(super) mod leaf;
 mod particles;
 mod theta;
 
