@@ -2,7 +2,7 @@
 
 use crate::cost::{CostModel, Cout};
 use crate::enumerate::{DpCcp, Enumerator, Exhaustive, Goo, Written};
-use crate::estimate::{Bound, CardinalityEstimator, Joinwright, Textbook};
+use crate::estimate::{Bound, CardinalityEstimator, Joinwright, Sample, Simpli, Textbook};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ impl Default for Registry {
         let mut registry = Self::empty();
         registry.add_estimator(Arc::new(Bound));
         registry.add_estimator(Arc::new(Joinwright));
+        registry.add_estimator(Arc::new(Sample));
+        registry.add_estimator(Arc::new(Simpli));
         registry.add_estimator(Arc::new(Textbook));
         registry.add_enumerator(Arc::new(DpCcp));
         registry.add_enumerator(Arc::new(Goo));

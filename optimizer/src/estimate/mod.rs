@@ -3,6 +3,8 @@
 //! | name | what it does |
 //! |---|---|
 //! | `bound` | [`Bound`]: a guaranteed upper bound, from known rows and degrees |
+//! | `sample` | [`Sample`]: predicates evaluated on rows, joins as `textbook` |
+//! | `simpli` | [`Simpli`]: table sizes alone |
 //! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
 //!
 //! Estimation has two steps: [`CardinalityEstimator::prepare`] once a region, where the predicates
@@ -14,13 +16,18 @@ mod evaluate;
 mod joinwright;
 mod literal;
 mod profile;
+mod sample;
 pub mod selectivity;
+mod simpli;
+mod spanning;
 mod textbook;
 
 pub use bound::Bound;
 pub use joinwright::Joinwright;
 pub(crate) use literal::compare;
 pub use profile::{ColumnProfile, Profile, distinct_after};
+pub use sample::Sample;
+pub use simpli::Simpli;
 pub use textbook::Textbook;
 pub(crate) use textbook::{key_profile, restricted};
 

@@ -6,7 +6,7 @@
 use crate::relset::RelSet;
 use foldhash::fast::FixedState;
 use joinwright_stats::{Degrees, KeyIndex};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -47,11 +47,9 @@ impl Key {
     fn max_degree(&self) -> f64 {
         match (&self.degrees, &self.index) {
             (Some(degrees), _) => degrees.max as f64,
-            (None, Some(index)) => index
-                .keys()
-                .map(|(_, rows)| rows.len())
-                .max()
-                .unwrap_or(0) as f64,
+            (None, Some(index)) => {
+                index.keys().map(|(_, rows)| rows.len()).max().unwrap_or(0) as f64
+            }
             (None, None) => f64::INFINITY,
         }
     }
@@ -72,13 +70,14 @@ impl Key {
 
     /// Calls `visit` with every key and its degree, where all are known by name.
     fn for_each(&self, visit: &mut dyn FnMut(u64, f64)) {
-        if let Some(index) = &self.index {
-            for (hash, rows) in index.keys() {
-                visit(hash, rows.len() as f64);
-            }
-        } else if let Some(vector) = self.degrees.as_ref().and_then(|d| d.vector.as_ref()) {
+        // An index lists its rows, of which a key may have very many.
+        if let Some(vector) = self.degrees.as_ref().and_then(|d| d.vector.as_ref()) {
             for (hash, count) in vector.hashes.iter().zip(&vector.counts) {
                 visit(*hash, f64::from(*count));
+            }
+        } else if let Some(index) = &self.index {
+            for (hash, rows) in index.keys() {
+                visit(hash, rows.len() as f64);
             }
         }
     }
@@ -253,12 +252,10 @@ pub(super) struct Steps(Vec<(f64, f64)>);
 impl Steps {
     /// Of a relation with key `key` and `rows` rows. Of more than `most` keys bins are looked at.
     pub(super) fn new(key: &Key, rows: f64, factor: &Factor, most: usize) -> Self {
-        // By value, coarsened: the largest exact value, rows.
-        let mut steps: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
+        let mut steps: Vec<(f64, f64)> = vec![];
         let mut add = |value: f64, rows: f64| {
             if value > 0.0 && rows > 0.0 {
-                let step = steps.entry(value.to_bits() >> STEP_BITS).or_default();
-                *step = (step.0.max(value), step.1 + rows);
+                steps.push((value, rows));
             }
         };
         let (own, other) = (key.distinct(), factor.keys());
@@ -306,7 +303,14 @@ impl Steps {
             }
             _ => add(factor.max(), rows),
         }
-        Self(steps.into_values().rev().collect())
+        steps.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        // Runs of values that agree in their first bits have the largest of them, which comes first.
+        steps.dedup_by(|next, kept| {
+            let same = next.0.to_bits() >> STEP_BITS == kept.0.to_bits() >> STEP_BITS;
+            kept.1 += if same { next.1 } else { 0.0 };
+            same
+        });
+        Self(steps)
     }
 }
 

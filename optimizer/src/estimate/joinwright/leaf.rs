@@ -99,10 +99,10 @@ impl View {
 
 /// A relation.
 #[derive(Debug)]
-pub(super) struct Leaf {
+pub(crate) struct Leaf {
     /// Rows after its predicates.
-    pub(super) rows: f64,
-    pub(super) source: EstimateSource,
+    pub(crate) rows: f64,
+    pub(crate) source: EstimateSource,
     /// Rows before them.
     pub(super) base_rows: f64,
     /// Every row, if they are known.
@@ -126,7 +126,7 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
-    pub(super) fn new(graph: &QueryGraph, at: usize) -> Self {
+    pub(crate) fn new(graph: &QueryGraph, at: usize) -> Self {
         let relation = &graph.relations[at];
         let profile = restricted(relation);
         let columns: Vec<Option<String>> = graph
