@@ -2,7 +2,9 @@
 
 use crate::cost::{CostModel, Cout};
 use crate::enumerate::{DpCcp, Enumerator, Exhaustive, Goo, Written};
-use crate::estimate::{Bound, CardinalityEstimator, Joinwright, Sample, Simpli, Textbook};
+use crate::estimate::{
+    Bound, CardinalityEstimator, DataFusion, Joinwright, Sample, Simpli, Textbook,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ impl Default for Registry {
     fn default() -> Self {
         let mut registry = Self::empty();
         registry.add_estimator(Arc::new(Bound));
+        registry.add_estimator(Arc::new(DataFusion));
         registry.add_estimator(Arc::new(Joinwright));
         registry.add_estimator(Arc::new(Sample));
         registry.add_estimator(Arc::new(Simpli));

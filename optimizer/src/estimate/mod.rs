@@ -3,6 +3,7 @@
 //! | name | what it does |
 //! |---|---|
 //! | `bound` | [`Bound`]: a guaranteed upper bound, from known rows and degrees |
+//! | `datafusion` | [`DataFusion`]: what DataFusion's own formulas say |
 //! | `sample` | [`Sample`]: predicates evaluated on rows, joins as `textbook` |
 //! | `simpli` | [`Simpli`]: table sizes alone |
 //! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
@@ -12,6 +13,7 @@
 //! search asks about. An estimate belongs to a set, never to an order of joins.
 
 mod bound;
+mod datafusion;
 mod evaluate;
 mod joinwright;
 mod literal;
@@ -22,6 +24,7 @@ mod simpli;
 mod spanning;
 mod textbook;
 
+pub use self::datafusion::DataFusion;
 pub use bound::Bound;
 pub use joinwright::Joinwright;
 pub(crate) use literal::compare;
