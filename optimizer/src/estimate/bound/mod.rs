@@ -41,7 +41,8 @@ pub(crate) struct Limits {
     pub(crate) keys: usize,
 }
 
-/// On the Debian suite ten times as many make the median bound 2.6 times as tight, and cost fifteen times as much.
+/// On the Debian suite 20,000 rows and 4,000 keys tighten the median bound from 20 to 8 times the truth, for eleven times the work of all
+/// estimates together.
 const LIMITS: Limits = Limits {
     rows: 2_000,
     keys: 2_000,
