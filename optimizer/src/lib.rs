@@ -63,3 +63,6 @@ pub use rules::{
     SessionStateBuilderExt, estimate_plan, estimate_regions, observe,
 };
 pub use trace::{Trace, TraceLog};
+
+/// The statistics catalog, see [`joinwright_stats`].
+pub use joinwright_stats::Catalog;

@@ -2,7 +2,9 @@
 
 use crate::cost::{CostModel, Cout};
 use crate::enumerate::{DpCcp, Enumerator, Exhaustive, Goo, Written};
-use crate::estimate::{CardinalityEstimator, Joinwright, Textbook};
+use crate::estimate::{
+    Bound, CardinalityEstimator, DataFusion, Joinwright, Sample, Simpli, Textbook,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,7 +20,11 @@ impl Default for Registry {
     /// The parts of this crate.
     fn default() -> Self {
         let mut registry = Self::empty();
+        registry.add_estimator(Arc::new(Bound));
+        registry.add_estimator(Arc::new(DataFusion));
         registry.add_estimator(Arc::new(Joinwright));
+        registry.add_estimator(Arc::new(Sample));
+        registry.add_estimator(Arc::new(Simpli));
         registry.add_estimator(Arc::new(Textbook));
         registry.add_enumerator(Arc::new(DpCcp));
         registry.add_enumerator(Arc::new(Goo));

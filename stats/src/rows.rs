@@ -37,7 +37,8 @@ pub struct RowSet {
 }
 
 impl RowSet {
-    pub(crate) fn new(batch: RecordBatch, selection: Selection) -> Self {
+    /// Rows of a table.
+    pub fn new(batch: RecordBatch, selection: Selection) -> Self {
         Self {
             batch,
             selection,

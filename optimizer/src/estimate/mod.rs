@@ -3,22 +3,35 @@
 //! | name | what it does |
 //! |---|---|
 //! | `joinwright` | [`Joinwright`]: joins the rows that statistics know one by one |
+//! | `bound` | [`Bound`]: a guaranteed upper bound, from known rows and degrees |
+//! | `datafusion` | [`DataFusion`]: what DataFusion's own formulas say |
+//! | `sample` | [`Sample`]: predicates evaluated on rows, joins as `textbook` |
+//! | `simpli` | [`Simpli`]: table sizes alone |
 //! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
 //!
 //! Estimation has two steps: [`CardinalityEstimator::prepare`] once a region, where the predicates
 //! of the leaves are evaluated, then [`Cardinalities::estimate`] for the sets of relations that
 //! search asks about. An estimate belongs to a set, never to an order of joins.
 
+mod bound;
+mod datafusion;
 mod evaluate;
 mod joinwright;
 mod literal;
 mod profile;
+mod sample;
 pub mod selectivity;
+mod simpli;
+mod spanning;
 mod textbook;
 
+pub use self::datafusion::DataFusion;
+pub use bound::Bound;
 pub use joinwright::Joinwright;
 pub(crate) use literal::compare;
 pub use profile::{ColumnProfile, Profile, distinct_after};
+pub use sample::Sample;
+pub use simpli::Simpli;
 pub use textbook::Textbook;
 pub(crate) use textbook::{key_profile, restricted};
 
@@ -42,6 +55,8 @@ pub enum EstimateSource {
     MinMax,
     /// From numbers of distinct values.
     Ndv,
+    /// Cannot be exceeded, whatever the data: from known rows and degrees of keys.
+    Bound,
     /// No statistic covers it.
     Guess,
 }
@@ -56,6 +71,7 @@ impl EstimateSource {
             Self::KeySample => "key_sample",
             Self::MinMax => "min_max",
             Self::Ndv => "ndv",
+            Self::Bound => "bound",
             Self::Guess => "guess",
         }
     }

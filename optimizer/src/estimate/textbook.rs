@@ -32,7 +32,8 @@ impl CardinalityEstimator for Textbook {
     }
 
     fn prepare(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
-        Box::new(Prepared::new(graph))
+        let profiles = graph.relations.iter().map(restricted).collect();
+        Box::new(Prepared::new(graph, profiles))
     }
 }
 
@@ -70,8 +71,9 @@ struct Pair {
     factor: f64,
 }
 
+/// The formulas on the relations of one region.
 #[derive(Debug)]
-struct Prepared {
+pub(super) struct Prepared {
     rows: Vec<f64>,
     sources: Vec<EstimateSource>,
     /// By class its members, the fewest distinct values first.
@@ -86,8 +88,8 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(graph: &QueryGraph) -> Self {
-        let profiles: Vec<Profile> = graph.relations.iter().map(restricted).collect();
+    /// `profiles` are what the predicates leave of each relation, by field of its schema.
+    pub(super) fn new(graph: &QueryGraph, profiles: Vec<Profile>) -> Self {
         let resolve = |c: &Column| -> Option<&ColumnProfile> {
             let (relation, field) = resolve_region_column(c)?;
             profiles.get(relation)?.columns.get(field)

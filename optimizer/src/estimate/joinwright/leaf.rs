@@ -119,10 +119,10 @@ impl View {
 
 /// A relation.
 #[derive(Debug)]
-pub(super) struct Leaf {
+pub(crate) struct Leaf {
     /// Rows after its predicates.
-    pub(super) rows: f64,
-    pub(super) source: EstimateSource,
+    pub(crate) rows: f64,
+    pub(crate) source: EstimateSource,
     /// Rows before them.
     pub(super) base_rows: f64,
     /// Every row, if they are known.
@@ -146,7 +146,7 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
-    pub(super) fn new(graph: &QueryGraph, at: usize) -> Self {
+    pub(crate) fn new(graph: &QueryGraph, at: usize) -> Self {
         let relation = &graph.relations[at];
         let profile = restricted(relation);
         let columns: Vec<Option<String>> = graph
@@ -370,7 +370,7 @@ fn type_of(relation: &Relation, name: &str) -> Option<DataType> {
 }
 
 /// The table's column that a key is, through conversions that keep what values hash to.
-pub(super) fn key_column(relation: &Relation, member: &Member) -> Option<String> {
+pub(crate) fn key_column(relation: &Relation, member: &Member) -> Option<String> {
     fn column(key: &Expr) -> Option<&datafusion::common::Column> {
         match key {
             Expr::Column(column) => Some(column),

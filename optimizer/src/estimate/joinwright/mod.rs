@@ -7,7 +7,7 @@
 //! little, what smaller sets say is the prior of a Gamma–Poisson estimate (Markov chaining).
 
 mod effort;
-mod leaf;
+pub(super) mod leaf;
 mod particles;
 mod theta;
 
