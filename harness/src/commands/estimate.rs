@@ -26,7 +26,7 @@ use crate::truth::{SubPlan, Truth, read_truth, relations_of};
 struct Line<'a> {
     query: &'a str,
     sub_plan: &'a str,
-    true_rows: u64,
+    true_rows: u128,
     est_rows: f64,
     upper_bound: Option<f64>,
     source: &'a str,
