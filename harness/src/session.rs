@@ -20,6 +20,7 @@ use joinwright_optimizer::{
 use joinwright_stats::Catalog;
 
 use crate::arm::{Arm, Kind, KnownParts};
+use crate::injection;
 use crate::measure::parse;
 use crate::shape::returns_rows;
 use crate::tables::TablePath;
@@ -49,7 +50,7 @@ pub(crate) fn known_parts(registry: &Registry) -> KnownParts {
         names.into_iter().map(Into::into).collect()
     }
     KnownParts {
-        estimators: owned(registry.estimators()),
+        estimators: owned(registry.estimators().chain(injection::NAMES)),
         enumerators: owned(registry.enumerators()),
         cost_models: owned(registry.cost_models()),
     }
@@ -74,6 +75,14 @@ impl Session {
         threads: usize,
         purpose: Purpose,
     ) -> Result<Self> {
+        if let Kind::Joinwright(parts) = &arm.kind
+            && let Some(name) = &parts.estimator
+            && registry.estimator(name).is_none()
+        {
+            bail!(
+                "estimator `{name}` is for the queries of a suite: bench, plan, explain and estimate have them"
+            );
+        }
         let config = SessionConfig::new()
             .with_target_partitions(threads)
             .with_information_schema(true);

@@ -3,18 +3,21 @@
 //! | name | what it does |
 //! |---|---|
 //! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
+//! | any | [`Inject`]: rows from a list, another estimator for the rest, noise |
 //!
 //! Estimation has two steps: [`CardinalityEstimator::prepare`] once a region, where the predicates
 //! of the leaves are evaluated, then [`Cardinalities::estimate`] for the sets of relations that
 //! search asks about. An estimate belongs to a set, never to an order of joins.
 
 mod evaluate;
+mod inject;
 mod joinwright;
 mod literal;
 mod profile;
 pub mod selectivity;
 mod textbook;
 
+pub use inject::{Inject, Noise};
 pub use joinwright::Joinwright;
 pub(crate) use literal::compare;
 pub use profile::{ColumnProfile, Profile, distinct_after};
