@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::Optimizer;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::{
@@ -224,6 +226,27 @@ impl Session {
             }
         }
         columns
+    }
+
+    /// The predicates of the statements of `sql` as they are written, as far as they can be planned as they stand.
+    pub(crate) async fn predicates(&self, sql: &str) -> BTreeSet<String> {
+        let mut predicates = BTreeSet::new();
+        let state = self.context.state();
+        for statement in parse(sql).unwrap_or_default() {
+            let Ok(plan) = state.statement_to_plan(statement).await else {
+                continue;
+            };
+            let walked = plan.apply_with_subqueries(|node| {
+                node.apply_expressions(|expr| {
+                    predicates.extend(split_conjunction(expr).into_iter().map(Expr::to_string));
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            });
+            if let Err(error) = walked {
+                tracing::debug!(%error, "the predicates of a statement are not known");
+            }
+        }
+        predicates
     }
 
     fn look_at(&self, plan: LogicalPlan, context: &SessionContext) -> Planned {

@@ -21,6 +21,7 @@ use crate::statistics::open_catalog;
 use crate::suite::{Query, Suite};
 use crate::truth::count::{Counter, connected_sets};
 use crate::truth::factor::{GaveUp, Limits};
+use crate::truth::inferred::drop_inferred;
 use crate::truth::reduce::{is_written, reduce};
 use crate::truth::{TruthLine, TruthWriter, name_of};
 
@@ -108,7 +109,9 @@ async fn tasks_of(
         .with_context(|| format!("cannot plan query {}", query.name))?;
     let mut tasks = vec![];
     let mut names = HashSet::new();
-    for region in regions {
+    let written = session.predicates(&query.sql).await;
+    for mut region in regions {
+        drop_inferred(&mut region, &written);
         let relations = region.graph.relations.len();
         let Some(sets) = connected_sets(&region.graph.join_graph(), MOST_SUB_PLANS) else {
             tally.missing.push(format!(
