@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Compare the estimates of sub-plans with their true rows.
     Estimate(EstimateArgs),
+    /// Count the rows of every connected sub-plan of a suite's queries.
+    Truth(TruthArgs),
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +202,21 @@ pub(crate) struct EstimateArgs {
     /// Where to write `query,sub_plan,true_rows,est_rows,upper_bound,source`, with `arm` as the last column.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TruthArgs {
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
+    /// The queries to look at, separated by commas [default: all]
+    #[arg(long = "query", value_name = "QUERY", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Where to write `query,sub_plan,true_rows,n_rels,edges`; what the file has already is not counted again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Rows that may be joined to count one sub-plan; beyond it the number is left empty.
+    #[arg(long, value_name = "ROWS", default_value_t = 20_000_000_000)]
+    pub(crate) cap: u64,
 }
 
 #[cfg(test)]

@@ -16,11 +16,12 @@
 //! | `cli`, `commands` | the command line, one file a command |
 //! | `suite`, `tables`, `data` | queries and tables: found in folders, or made |
 //! | `arm`, `session` | what plans the queries, and its DataFusion session |
+//! | `injection` | estimators with a file behind them, and their sessions |
 //! | `statistics` | filling the catalog |
 //! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
 //! | `rows`, `compare`, `shape` | results; whether two are the same; what a query promises of its own |
 //! | `fingerprint` | whether two plans are the same |
-//! | `truth`, `quality` | true rows of sub-plans; how far estimates are from them |
+//! | `truth`, `quality` | true rows of sub-plans, read and counted; how far estimates are from them |
 //! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
 //! | `render` | tables, READMEs, explanations |
 //!
@@ -33,6 +34,7 @@ mod commands;
 mod compare;
 mod data;
 mod fingerprint;
+mod injection;
 mod interrupt;
 mod machine;
 mod measure;

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::Optimizer;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::{
@@ -20,6 +22,7 @@ use joinwright_optimizer::{
 use joinwright_stats::Catalog;
 
 use crate::arm::{Arm, Kind, KnownParts};
+use crate::injection;
 use crate::measure::parse;
 use crate::shape::returns_rows;
 use crate::tables::TablePath;
@@ -49,7 +52,7 @@ pub(crate) fn known_parts(registry: &Registry) -> KnownParts {
         names.into_iter().map(Into::into).collect()
     }
     KnownParts {
-        estimators: owned(registry.estimators()),
+        estimators: owned(registry.estimators().chain(injection::NAMES)),
         enumerators: owned(registry.enumerators()),
         cost_models: owned(registry.cost_models()),
     }
@@ -74,6 +77,14 @@ impl Session {
         threads: usize,
         purpose: Purpose,
     ) -> Result<Self> {
+        if let Kind::Joinwright(parts) = &arm.kind
+            && let Some(name) = &parts.estimator
+            && registry.estimator(name).is_none()
+        {
+            bail!(
+                "estimator `{name}` is for the queries of a suite: bench, plan, explain and estimate have them"
+            );
+        }
         let config = SessionConfig::new()
             .with_target_partitions(threads)
             .with_information_schema(true);
@@ -216,6 +227,27 @@ impl Session {
             }
         }
         columns
+    }
+
+    /// The predicates of the statements of `sql` as they are written, as far as they can be planned as they stand.
+    pub(crate) async fn predicates(&self, sql: &str) -> BTreeSet<String> {
+        let mut predicates = BTreeSet::new();
+        let state = self.context.state();
+        for statement in parse(sql).unwrap_or_default() {
+            let Ok(plan) = state.statement_to_plan(statement).await else {
+                continue;
+            };
+            let walked = plan.apply_with_subqueries(|node| {
+                node.apply_expressions(|expr| {
+                    predicates.extend(split_conjunction(expr).into_iter().map(Expr::to_string));
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            });
+            if let Err(error) = walked {
+                tracing::debug!(%error, "the predicates of a statement are not known");
+            }
+        }
+        predicates
     }
 
     fn look_at(&self, plan: LogicalPlan, context: &SessionContext) -> Planned {

@@ -34,6 +34,8 @@ pub(crate) struct Region {
     pub(crate) leaf_predicates: Vec<Vec<Expr>>,
     /// Predicates without a column of the region.
     pub(crate) constants: Vec<Expr>,
+    /// The equalities that the classes close, as the plan has them.
+    pub(crate) equalities: Vec<(Expr, Expr)>,
 }
 
 /// The region whose topmost join is `plan`; `None` if it is not one, or has a shape that is not
@@ -148,6 +150,7 @@ struct Extraction<'a> {
     filters: Vec<JoinFilter>,
     leaf_predicates: Vec<Vec<Expr>>,
     constants: Vec<Expr>,
+    equalities: Vec<(Expr, Expr)>,
 }
 
 impl<'a> Extraction<'a> {
@@ -159,6 +162,7 @@ impl<'a> Extraction<'a> {
             filters: vec![],
             leaf_predicates: vec![],
             constants: vec![],
+            equalities: vec![],
         };
         let (output, written) = extraction.flatten(plan)?;
         let aliases = unique_names(extraction.leaves.iter().map(leaf_name));
@@ -186,6 +190,7 @@ impl<'a> Extraction<'a> {
             output,
             leaf_predicates: extraction.leaf_predicates,
             constants: extraction.constants,
+            equalities: extraction.equalities,
         })
     }
 
@@ -277,6 +282,7 @@ impl<'a> Extraction<'a> {
         if !one_each || !hashable {
             return self.add_predicate(equality(left, right));
         }
+        self.equalities.push((left.clone(), right.clone()));
         let closed = left_type == right_type;
         let left = Member {
             relation: l,

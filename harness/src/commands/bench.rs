@@ -12,12 +12,13 @@ use super::{Prepared, prepare, print, runtime};
 use crate::arm::Arm;
 use crate::bench::{Schedule, bench_query};
 use crate::cli::BenchArgs;
+use crate::injection::QuerySessions;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::machine::{Machine, Versions, available_threads};
 use crate::measure::{Measure, parse};
 use crate::record::{ArmRecord, Run, RunFolder};
 use crate::render::table;
-use crate::session::{Purpose, Session, known_parts};
+use crate::session::{Purpose, known_parts};
 use crate::suite::{Query, Suite};
 use crate::summary::Overview;
 use crate::{EXIT_DIFFERENT, EXIT_INTERRUPTED};
@@ -91,17 +92,14 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
     let result = control.block_on(async {
         let mut interrupt = Interrupt::listen();
         let prepared = prepare(&suite, &queries, &args.suite, &mut interrupt).await?;
-        let sessions = open_sessions(&arms, &prepared, registry, threads).await?;
+        let sessions = open_sessions(&arms, &suite, &prepared, registry, threads).await?;
         let mut measure = Measure {
-            sessions: sessions
-                .into_iter()
-                .map(|session| session.context)
-                .collect(),
+            sessions: vec![],
             workers: workers.handle().clone(),
             timeout: Duration::from_secs_f64(timeout),
             interrupt,
         };
-        measure_all(&mut measure, &queries, run, folder).await
+        measure_all(&mut measure, &sessions, &queries, run, folder).await
     });
     workers.shutdown_background();
     control.shutdown_background();
@@ -110,15 +108,17 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
 
 async fn open_sessions(
     arms: &[Arm],
+    suite: &Suite,
     prepared: &Prepared,
     registry: &Registry,
     threads: usize,
-) -> Result<Vec<Session>> {
+) -> Result<Vec<QuerySessions>> {
     let Prepared { tables, catalog } = prepared;
     let mut sessions = Vec::with_capacity(arms.len());
     for arm in arms {
-        let session = Session::open(arm, tables, catalog, registry, threads, Purpose::Run).await?;
-        sessions.push(session);
+        let data = (&tables[..], catalog);
+        let of_arm = QuerySessions::open(arm, suite, data, registry, threads, Purpose::Run);
+        sessions.push(of_arm.await?);
     }
     Ok(sessions)
 }
@@ -126,6 +126,7 @@ async fn open_sessions(
 /// Runs all queries, records each, and prints the table.
 async fn measure_all(
     measure: &mut Measure,
+    sessions: &[QuerySessions],
     queries: &[Query],
     mut run: Run,
     mut folder: RunFolder,
@@ -138,6 +139,11 @@ async fn measure_all(
     let bar = progress_bar(queries.len());
     for query in queries {
         bar.set_message(query.name.clone());
+        measure.sessions.clear();
+        for of_arm in sessions {
+            let session = of_arm.of_query(&query.name).await?;
+            measure.sessions.push(session.context.clone());
+        }
         let done = bench_query(measure, query, &arms, schedule)
             .await
             .with_context(|| format!("cannot compare the rows of query {}", query.name))?;

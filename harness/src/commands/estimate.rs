@@ -13,11 +13,12 @@ use serde::Serialize;
 use super::{Prepared, block_on, prepare, print};
 use crate::arm::Arm;
 use crate::cli::EstimateArgs;
+use crate::injection::QuerySessions;
 use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
 use crate::quality::{TrueRows, p_error};
 use crate::render::estimate::{ArmEstimates, Estimated, render};
-use crate::session::{Purpose, Session, known_parts};
+use crate::session::{Purpose, known_parts};
 use crate::suite::{Query, Suite};
 use crate::truth::{SubPlan, Truth, read_truth, relations_of};
 
@@ -26,7 +27,7 @@ use crate::truth::{SubPlan, Truth, read_truth, relations_of};
 struct Line<'a> {
     query: &'a str,
     sub_plan: &'a str,
-    true_rows: u64,
+    true_rows: u128,
     est_rows: f64,
     upper_bound: Option<f64>,
     source: &'a str,
@@ -59,9 +60,11 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
         let Prepared { tables, catalog } = &prepared;
         let mut estimates = vec![];
         for arm in &arms {
-            let session =
-                Session::open(arm, tables, catalog, registry, threads, Purpose::Explain).await?;
-            estimates.push(estimate_arm(arm, &session, &queries, &truth, !args.as_planned).await?);
+            let data = (&tables[..], catalog);
+            let purpose = Purpose::Explain;
+            let sessions =
+                QuerySessions::open(arm, &suite, data, registry, threads, purpose).await?;
+            estimates.push(estimate_arm(arm, &sessions, &queries, &truth, !args.as_planned).await?);
         }
         Ok(estimates)
     })?;
@@ -74,7 +77,7 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
 
 async fn estimate_arm(
     arm: &Arm,
-    session: &Session,
+    sessions: &QuerySessions,
     queries: &[Query],
     truth: &Truth,
     thorough: bool,
@@ -82,6 +85,7 @@ async fn estimate_arm(
     let mut all = ArmEstimates::new(&arm.name);
     for query in queries {
         let cannot = || format!("cannot plan query {}", query.name);
+        let session = sessions.of_query(&query.name).await?;
         // What is read from the catalog on demand is warm the second time, as it is for users.
         session
             .regions(&query.sql, thorough)

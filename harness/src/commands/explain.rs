@@ -6,10 +6,11 @@ use joinwright_optimizer::Registry;
 use super::{Prepared, block_on, prepare, print};
 use crate::arm::Arm;
 use crate::cli::ExplainArgs;
+use crate::injection::QuerySessions;
 use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
 use crate::render::explain::render;
-use crate::session::{Purpose, Session, known_parts};
+use crate::session::{Purpose, known_parts};
 use crate::suite::{Query, Suite};
 
 /// Runs the command.
@@ -38,8 +39,12 @@ pub(super) fn run(args: ExplainArgs, registry: &Registry) -> Result<u8> {
         let queries = std::slice::from_ref(&query);
         let prepared = prepare(&suite, queries, &args.suite, &mut Interrupt::listen()).await?;
         let Prepared { tables, catalog } = &prepared;
-        let session =
-            Session::open(&arm, tables, catalog, registry, threads, Purpose::Explain).await?;
+        let data = (&tables[..], catalog);
+        let purpose = Purpose::Explain;
+        let sessions = QuerySessions::open(&arm, &suite, data, registry, threads, purpose).await?;
+        let session = sessions
+            .of_query(args.query.as_deref().unwrap_or_default())
+            .await?;
         let planned = session
             .plan(&sql)
             .await

@@ -7,6 +7,7 @@ mod explain;
 mod plan;
 mod sql;
 mod stats;
+mod truth;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -38,6 +39,7 @@ pub(crate) fn run(command: Command, registry: &Registry) -> Result<u8> {
         Command::Plan(args) => plan::run(args, registry),
         Command::Explain(args) => explain::run(args, registry),
         Command::Estimate(args) => estimate::run(args, registry),
+        Command::Truth(args) => truth::run(args, registry),
     }
 }
 
@@ -83,12 +85,7 @@ async fn prepare(
     args: &SuiteArgs,
     interrupt: &mut Interrupt,
 ) -> Result<Prepared> {
-    let (made, watched) = (suite.clone(), interrupt.clone());
-    // The generator looks for the interruption itself, and tidies up before it ends.
-    tokio::task::spawn_blocking(move || data::ensure(&made, available_threads(), &watched))
-        .await
-        .context("the generator broke down")??;
-    let tables = find_tables(&suite.data)?;
+    let tables = find_data(suite, interrupt).await?;
     let catalog = open_catalog(args.cache.folder.as_deref())?;
     let options = AnalyzeOptions {
         keys: keys(suite, queries, &tables, &catalog).await?,
@@ -96,6 +93,16 @@ async fn prepare(
     };
     analyze(&catalog, &tables, &options, interrupt).await?;
     Ok(Prepared { tables, catalog })
+}
+
+/// Makes or finds the data of a suite.
+async fn find_data(suite: &Suite, interrupt: &Interrupt) -> Result<Vec<TablePath>> {
+    let (made, watched) = (suite.clone(), interrupt.clone());
+    // The generator looks for the interruption itself, and tidies up before it ends.
+    tokio::task::spawn_blocking(move || data::ensure(&made, available_threads(), &watched))
+        .await
+        .context("the generator broke down")??;
+    find_tables(&suite.data)
 }
 
 /// The keys that a suite declares, and those that its queries use.

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::{Prepared, block_on, prepare};
 use crate::arm::Arm;
 use crate::cli::PlanArgs;
+use crate::injection::QuerySessions;
 use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
 use crate::render::explain::render_region;
-use crate::session::{Purpose, Session, known_parts};
+use crate::session::{Purpose, known_parts};
 use crate::suite::Suite;
 
 /// A line of the JSON output.
@@ -39,9 +40,12 @@ pub(super) fn run(args: PlanArgs, registry: &Registry) -> Result<u8> {
         let Prepared { tables, catalog } = &prepared;
         let mut out = io::BufWriter::new(io::stdout());
         for arm in &arms {
-            let session =
-                Session::open(arm, tables, catalog, registry, threads, Purpose::Explain).await?;
+            let data = (&tables[..], catalog);
+            let purpose = Purpose::Explain;
+            let sessions =
+                QuerySessions::open(arm, &suite, data, registry, threads, purpose).await?;
             for query in &queries {
+                let session = sessions.of_query(&query.name).await?;
                 let planned = session
                     .plan(&query.sql)
                     .await

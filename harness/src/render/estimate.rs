@@ -16,7 +16,7 @@ pub(crate) struct Estimated {
     pub(crate) query: String,
     pub(crate) sub_plan: String,
     pub(crate) relations: usize,
-    pub(crate) true_rows: u64,
+    pub(crate) true_rows: u128,
     pub(crate) est_rows: f64,
     pub(crate) upper_bound: Option<f64>,
     pub(crate) source: EstimateSource,

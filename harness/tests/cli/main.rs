@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod statistics;
 mod tiny;
+mod truth;
 
 use std::io::Write;
 use std::path::Path;

@@ -8,6 +8,7 @@
 //! | `sample` | [`Sample`]: predicates evaluated on rows, joins as `textbook` |
 //! | `simpli` | [`Simpli`]: table sizes alone |
 //! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
+//! | any | [`Inject`]: rows from a list, another estimator for the rest, noise |
 //!
 //! Estimation has two steps: [`CardinalityEstimator::prepare`] once a region, where the predicates
 //! of the leaves are evaluated, then [`Cardinalities::estimate`] for the sets of relations that
@@ -16,6 +17,7 @@
 mod bound;
 mod datafusion;
 mod evaluate;
+mod inject;
 mod joinwright;
 mod literal;
 mod profile;
@@ -27,6 +29,7 @@ mod textbook;
 
 pub use self::datafusion::DataFusion;
 pub use bound::Bound;
+pub use inject::{Inject, Noise};
 pub use joinwright::Joinwright;
 pub(crate) use literal::compare;
 pub use profile::{ColumnProfile, Profile, distinct_after};

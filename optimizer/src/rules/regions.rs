@@ -3,13 +3,16 @@
 use super::JoinOrdering;
 use crate::derive::Deriver;
 use crate::estimate::Cardinalities;
-use crate::extract::{self, Expansion};
+use crate::extract::{self, Expansion, Region, rename_columns};
 use crate::join_tree::JoinTree;
 use crate::options::JoinwrightOptions;
-use crate::query_graph::QueryGraph;
+use crate::query_graph::{QueryGraph, resolve_region_column};
+use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
 use joinwright_stats::Snapshot;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A region of a plan, and what an estimator says of its relations.
@@ -17,6 +20,12 @@ use std::time::Duration;
 pub struct EstimatedRegion {
     /// Relations, equality classes and predicates.
     pub graph: QueryGraph,
+    /// By relation its plan, with all predicates on it alone.
+    pub leaves: Vec<LogicalPlan>,
+    /// The equalities that the plan has, by which the classes of the graph were closed; sides as [`Member::key`].
+    ///
+    /// [`Member::key`]: crate::query_graph::Member::key
+    pub equalities: Vec<(Expr, Expr)>,
     /// The order in which the plan joins.
     pub written: JoinTree,
     /// The estimates of all sets of its relations.
@@ -62,6 +71,8 @@ fn visit(
             false => deriver.estimator.prepare(&region.graph),
         };
         regions.push(EstimatedRegion {
+            leaves: whole_leaves(&region),
+            equalities: region.equalities,
             graph: region.graph,
             written: region.written,
             cardinalities,
@@ -85,4 +96,24 @@ fn visit(
     for input in plan.inputs() {
         visit(input, deriver, clock, thorough, regions);
     }
+}
+
+/// The leaves of a region under the predicates that stood above a join.
+fn whole_leaves(region: &Region) -> Vec<LogicalPlan> {
+    let whole = |(leaf, predicates): (&LogicalPlan, &Vec<Expr>)| {
+        let own = |column: &Column| {
+            let (_, field) = resolve_region_column(column)?;
+            let schema = leaf.schema();
+            (field < schema.fields().len()).then(|| Column::from(schema.qualified_field(field)))
+        };
+        let named = predicates.iter().map(|p| rename_columns(p, own));
+        let predicate = conjunction(named.collect::<Result<Vec<_>, _>>().ok()?)?;
+        let filter = Filter::try_new(predicate, Arc::new(leaf.clone())).ok()?;
+        Some(LogicalPlan::Filter(filter))
+    };
+    let leaves = region.leaves.iter();
+    leaves
+        .zip(&region.leaf_predicates)
+        .map(|pair| whole(pair).unwrap_or_else(|| pair.0.clone()))
+        .collect()
 }

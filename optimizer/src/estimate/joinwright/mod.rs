@@ -15,6 +15,7 @@ use self::effort::{Effort, PLANNING, THOROUGH};
 use self::leaf::Leaf;
 use self::particles::{Lineage, Particles, coordination, join, start};
 use self::theta::Theta;
+use super::bound::Bounds;
 use super::profile::MIN_ROWS;
 use super::textbook::Textbook;
 use super::{Cardinalities, CardinalityEstimator, Estimate, EstimateSource};
@@ -41,11 +42,11 @@ impl CardinalityEstimator for Joinwright {
     }
 
     fn prepare(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
-        Box::new(Prepared::new(graph, PLANNING))
+        Box::new(Prepared::new(graph, PLANNING, None))
     }
 
     fn prepare_thoroughly(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
-        Box::new(Prepared::new(graph, THOROUGH))
+        Box::new(Prepared::new(graph, THOROUGH, Some(Bounds::new(graph))))
     }
 }
 
@@ -71,12 +72,14 @@ struct Prepared {
     thetas: Vec<Theta>,
     textbook: Box<dyn Cardinalities>,
     effort: Effort,
+    /// Only where there is time for them.
+    bounds: Option<Bounds>,
     nodes: RefCell<HashMap<(RelSet, usize), Rc<Node>>>,
     estimates: RefCell<HashMap<RelSet, Estimate>>,
 }
 
 impl Prepared {
-    fn new(graph: &QueryGraph, joined_rows: f64) -> Self {
+    fn new(graph: &QueryGraph, joined_rows: f64, bounds: Option<Bounds>) -> Self {
         let leaves: Vec<Leaf> = (0..graph.relations.len())
             .map(|at| Leaf::new(graph, at))
             .collect();
@@ -114,6 +117,7 @@ impl Prepared {
         let rows: f64 = leaves.iter().map(|leaf| leaf.base_rows).sum();
         Self {
             effort: Effort::new(&joins, rows * joined_rows),
+            bounds,
             leaves,
             joins,
             lineages,
@@ -321,7 +325,14 @@ impl Prepared {
         if let Some(estimate) = self.estimates.borrow().get(&set) {
             return *estimate;
         }
-        let estimate = self.make(set);
+        let mut estimate = self.make(set);
+        let product: f64 = set.iter().map(|r| self.leaves[r].base_rows).product();
+        estimate.rows = estimate.rows.min(product).clamp(MIN_ROWS, f64::MAX);
+        if let Some(bounds) = &self.bounds {
+            let bound = bounds.upper_bound(set);
+            estimate.upper_bound = bound.is_finite().then_some(bound);
+            estimate.rows = estimate.rows.min(bound.max(MIN_ROWS));
+        }
         self.estimates.borrow_mut().insert(set, estimate);
         estimate
     }

@@ -211,7 +211,7 @@ pub(super) fn join(
     let mut links = vec![];
     for class in 0..view.keys.len() {
         let is_member = |r: &usize| leaves[*r].member[class];
-        if !is_member(&relation) || !particles.relations.iter().any(|r| is_member(r)) {
+        if !is_member(&relation) || !particles.relations.iter().any(is_member) {
             continue;
         }
         let other = view.keys[class].clone()?;
@@ -433,8 +433,8 @@ impl Expansion<'_> {
         let (mut rows, mut squares, mut count) = (0.0, 0.0, 0);
         let (mut complete, mut exact) = (true, true);
         let candidates: Vec<&[u32]> = (0..all.len()).map(|p| self.candidates(p)).collect();
-        for particle in 0..all.len() {
-            count += self.count(particle, candidates[particle], &mut matches);
+        for (particle, candidates) in candidates.iter().enumerate() {
+            count += self.count(particle, candidates, &mut matches);
             let weight = all.weights[particle] * matches.weight;
             weights.push(weight);
             rows += weight;
