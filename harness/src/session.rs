@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::Optimizer;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::{
@@ -26,6 +26,7 @@ use crate::injection;
 use crate::measure::parse;
 use crate::shape::returns_rows;
 use crate::tables::TablePath;
+use crate::truth::inferred::in_one_direction;
 
 /// The rule that makes up DataFusion's own join order.
 const FLATTENING: &str = "eliminate_cross_join";
@@ -239,7 +240,8 @@ impl Session {
             };
             let walked = plan.apply_with_subqueries(|node| {
                 node.apply_expressions(|expr| {
-                    predicates.extend(split_conjunction(expr).into_iter().map(Expr::to_string));
+                    let conjuncts = split_conjunction(expr).into_iter();
+                    predicates.extend(conjuncts.map(|e| in_one_direction(e).to_string()));
                     Ok(TreeNodeRecursion::Continue)
                 })
             });

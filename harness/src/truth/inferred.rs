@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{BinaryExpr, Expr};
 use joinwright_optimizer::EstimatedRegion;
 use joinwright_optimizer::query_graph::resolve_region_column;
 
@@ -17,13 +17,16 @@ pub(crate) fn drop_inferred(region: &mut EstimatedRegion, written: &BTreeSet<Str
         .graph
         .filters
         .iter()
-        .map(|filter| written.contains(&as_written(&filter.predicate, region).to_string()))
+        .map(|filter| {
+            let named = as_written(&filter.predicate, region);
+            written.contains(&in_one_direction(&named).to_string())
+        })
         .collect();
     let by_class: Vec<Expr> = region
         .graph
         .filters
         .iter()
-        .map(|filter| by_class(&filter.predicate, region))
+        .map(|filter| in_one_direction(&by_class(&filter.predicate, region)))
         .collect();
     let mut place = 0..by_class.len();
     region.graph.filters.retain(|_| {
@@ -33,6 +36,17 @@ pub(crate) fn drop_inferred(region: &mut EstimatedRegion, written: &BTreeSet<Str
         let says_the_same = |j: usize| is_written[j] && by_class[j] == by_class[i];
         is_written[i] || !(0..by_class.len()).any(says_the_same)
     });
+}
+
+/// A comparison with its sides in the order of their names: `b > a` is `a < b`.
+pub(crate) fn in_one_direction(predicate: &Expr) -> Expr {
+    if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = predicate
+        && let Some(op) = op.swap()
+        && left.to_string() > right.to_string()
+    {
+        return Expr::BinaryExpr(BinaryExpr::new(right.clone(), op, left.clone()));
+    }
+    predicate.clone()
 }
 
 /// With columns named as the query names them.
