@@ -373,7 +373,8 @@ impl Counter {
             let cheapest = (0..left.len()).min_by(|a, b| works[*a].total_cmp(&works[*b]));
             let variable = left.remove(cheapest.unwrap_or_default());
             let (joined, _) = Size::eliminated(variable, &parts, problem);
-            parts.retain(|part| !part.has(variable));
+            let wanted = Size::wanted(variable, &parts);
+            parts.retain(|part| !part.has_any(&wanted));
             parts.extend(joined);
             order.push(variable);
         }
@@ -410,11 +411,29 @@ impl Size {
         self.shares.iter().any(|(other, _)| *other == variable)
     }
 
+    fn has_any(&self, variables: &[usize]) -> bool {
+        variables.iter().any(|variable| self.has(*variable))
+    }
+
+    /// A variable, and those that must meet it in one factor before a condition on it can be tested.
+    fn wanted(variable: usize, parts: &[Self]) -> Vec<usize> {
+        let mut wanted = vec![variable];
+        for condition in parts
+            .iter()
+            .filter(|p| p.rows.is_infinite() && p.has(variable))
+        {
+            wanted.extend(condition.shares.iter().map(|(v, _)| *v));
+        }
+        wanted
+    }
+
     /// What eliminating a variable makes of its parts, if there are any, and the tuples that are looked at.
     fn eliminated(variable: usize, parts: &[Self], problem: &Problem) -> (Option<Self>, f64) {
-        let (bucket, rest): (Vec<&Self>, Vec<&Self>) = parts.iter().partition(|p| p.has(variable));
-        let (tables, untabled): (Vec<&Self>, Vec<&Self>) =
-            bucket.iter().partition(|part| part.rows.is_finite());
+        let wanted = Self::wanted(variable, parts);
+        let (bucket, rest): (Vec<&Self>, Vec<&Self>) =
+            parts.iter().partition(|p| p.has_any(&wanted));
+        let is_table = |part: &&&Self| part.rows.is_finite();
+        let tables: Vec<&Self> = bucket.iter().filter(is_table).copied().collect();
         let all = sorted(bucket.iter().flat_map(|p| p.shares.iter().map(|(v, _)| v)));
         let mut rows: f64 = tables.iter().map(|part| part.rows).product();
         let mut shares = vec![];
@@ -438,7 +457,7 @@ impl Size {
             }
         }
         let read: f64 = tables.iter().map(|part| part.rows).sum();
-        let work = rows + read + if untabled.is_empty() { 0.0 } else { read * 4.0 };
+        let work = rows + read;
         shares.retain(|(v, _)| rest.iter().any(|part| part.has(*v)));
         let room: f64 = shares
             .iter()
