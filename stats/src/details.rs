@@ -452,7 +452,13 @@ fn key_hashes(batch: &RecordBatch, column: &str) -> Option<Vec<Option<u64>>> {
 
 /// Degrees of a file whose rows are all known.
 fn degrees_of_rows(file: &FileEntry, column: &str) -> Option<Degrees> {
-    let runs: Vec<_> = key_hashes(&file_all_rows(file)?, column)?
+    let rows = file_all_rows(file)?;
+    let field = rows.schema_ref().field_with_name(column).ok()?;
+    // Coded values are not those of the table.
+    if field.metadata().contains_key(CODING) {
+        return None;
+    }
+    let runs: Vec<_> = key_hashes(&rows, column)?
         .into_iter()
         .flatten()
         .map(|hash| (hash, 1))

@@ -29,6 +29,9 @@ use std::rc::Rc;
 /// Hits that the prior counts for (the shape of a Gamma distribution).
 const PRIOR_HITS: f64 = 1.0;
 
+/// Relations of a query up to which chaining looks at all pairs of a set.
+const ALL_PAIRS: usize = 13;
+
 /// What it adds to the relative variance of an estimate to take a relation's predicates for independent of the rest.
 const INDEPENDENCE: f64 = 1.0;
 
@@ -424,12 +427,20 @@ impl Prepared {
     fn prior(&self, set: RelSet) -> f64 {
         let mut logs = 0.0;
         let mut count = 0;
+        // All pairs of a large query would be all of its subsets: there one pair has to do.
+        let pairs = match self.leaves.len() <= ALL_PAIRS {
+            true => i32::MAX,
+            false => 1,
+        };
         for a in set.iter() {
             let without_a = set.minus(RelSet::single(a));
             if !self.joins.is_connected(without_a) {
                 continue;
             }
             for b in set.iter().filter(|b| *b > a) {
+                if count >= pairs {
+                    break;
+                }
                 if self.depend(a, b, set) {
                     continue;
                 }
