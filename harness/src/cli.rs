@@ -189,7 +189,7 @@ pub(crate) struct EstimateArgs {
     /// The queries to look at, separated by commas [default: all]
     #[arg(long = "query", value_name = "QUERY", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// What estimates; may be repeated [default: joinwright]
+    /// What estimates; may be repeated [default: estimator=joinwright]
     #[arg(long = "arm", value_name = "ARM")]
     pub(crate) arms: Vec<String>,
     /// A file of `query,sub_plan,true_rows`; a sub-plan is the aliases of its relations, sorted, joined by `+`

@@ -568,7 +568,10 @@ fn file_all_rows(file: &FileEntry) -> Option<RecordBatch> {
 /// The rows of one file that are known by a key column, and the bound of their hashes.
 fn file_key_rows(file: &FileEntry, column: &str, place: usize) -> Option<(RecordBatch, u64)> {
     if let Some(batch) = file_all_rows(file) {
-        batch.column_by_name(column)?;
+        let field = batch.schema_ref().field_with_name(column).ok()?;
+        if field.metadata().contains_key(CODING) {
+            return None;
+        }
         return Some((batch, u64::MAX));
     }
     let mut batches = Vec::new();

@@ -36,7 +36,11 @@ struct Line<'a> {
 
 /// Runs the command.
 pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
-    let arms = Arm::parse_all(&args.arms, &["joinwright"], &known_parts(registry))?;
+    let arms = Arm::parse_all(
+        &args.arms,
+        &["estimator=joinwright"],
+        &known_parts(registry),
+    )?;
     let suite = Suite::find(
         &args.suite.name,
         args.suite.scale,
