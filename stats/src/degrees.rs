@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -322,7 +324,9 @@ pub(crate) struct Identity(u64);
 
 impl Hasher for Identity {
     fn finish(&self) -> u64 {
-        self.0
+        // The high bits choose shards and rows of samples, so that all keys of a map may agree in them. A map needs its
+        // lowest and its highest bits to differ.
+        self.0.rotate_left(32)
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -339,53 +343,101 @@ impl Hasher for Identity {
 /// A map whose keys are hashes.
 pub(crate) type HashedMap<T> = HashMap<u64, T, BuildHasherDefault<Identity>>;
 
-/// Counts keys while a file is scanned, in any order of its parts.
+/// Counts keys while a file is scanned, by several threads and in any order of its parts.
 pub(crate) struct DegreeCounter {
-    /// `None` once there were too many keys, or too many rows of one.
-    counts: Option<HashedMap<u64>>,
-    bin_rows: Vec<u64>,
+    /// By the highest bits of the hash: threads seldom wait for each other, and what a run of keys needs stays in the caches.
+    shards: Vec<Mutex<Shard>>,
+    keys: AtomicUsize,
+    /// There were too many keys, or too many rows of one: only bins are counted.
+    overflowed: AtomicBool,
 }
+
+#[derive(Default)]
+struct Shard {
+    counts: HashedMap<u64>,
+    bin_rows: [u64; 1 << (LG_BINS - LG_SHARDS)],
+}
+
+/// log2 of the number of shards; each holds some bins.
+const LG_SHARDS: u32 = 6;
 
 impl Default for DegreeCounter {
     fn default() -> Self {
         Self {
-            counts: Some(HashedMap::default()),
-            bin_rows: vec![0; 1 << LG_BINS],
+            shards: std::iter::repeat_with(Mutex::default)
+                .take(1 << LG_SHARDS)
+                .collect(),
+            keys: AtomicUsize::new(0),
+            overflowed: AtomicBool::new(false),
         }
     }
 }
 
 impl DegreeCounter {
     /// Counts runs of keys.
-    pub(crate) fn add(&mut self, runs: &[(u64, u64)]) {
-        for &(hash, rows) in runs {
-            self.bin_rows[bin_of(hash)] += rows;
+    pub(crate) fn add(&self, runs: &[(u64, u64)]) {
+        let shard_of = |hash: u64| (hash >> (u64::BITS - LG_SHARDS)) as usize;
+        let mut ends = [0; 1 << LG_SHARDS];
+        runs.iter().for_each(|run| ends[shard_of(run.0)] += 1);
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
         }
-        if let Some(counts) = &mut self.counts {
-            let mut most = 0;
-            for &(hash, rows) in runs {
-                let count = counts.entry(hash).or_default();
-                *count += rows;
-                most = most.max(*count);
+        let mut sorted = vec![(0, 0); runs.len()];
+        for &run in runs {
+            let end = &mut ends[shard_of(run.0)];
+            sorted[*end] = run;
+            *end += 1;
+        }
+        let mut start = 0;
+        for (shard, end) in self.shards.iter().zip(ends) {
+            if start < end {
+                self.add_to(&mut lock(shard), &sorted[start..end]);
             }
-            if counts.len() > MOST_KEYS || most > u64::from(u32::MAX) {
-                self.counts = None;
-            }
+            start = end;
+        }
+    }
+
+    fn add_to(&self, shard: &mut Shard, runs: &[(u64, u64)]) {
+        for &(hash, rows) in runs {
+            shard.bin_rows[bin_of(hash) % shard.bin_rows.len()] += rows;
+        }
+        if self.overflowed() {
+            shard.counts = HashedMap::default();
+            return;
+        }
+        let mut most = 0;
+        let before = shard.counts.len();
+        for &(hash, rows) in runs {
+            let count = shard.counts.entry(hash).or_default();
+            *count += rows;
+            most = most.max(*count);
+        }
+        let new = shard.counts.len() - before;
+        let keys = self.keys.fetch_add(new, Ordering::Relaxed) + new;
+        if keys > MOST_KEYS || most > u64::from(u32::MAX) {
+            self.overflowed.store(true, Ordering::Relaxed);
         }
     }
 
     /// There was more than is counted one by one.
     pub(crate) fn overflowed(&self) -> bool {
-        self.counts.is_none()
+        self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// The degrees of the file; `frequent` bounds them where the keys were too many.
-    pub(crate) fn finish(self, frequent: &Frequent) -> Degrees {
-        if let Some(vector) = self
-            .counts
-            .and_then(|counts| DegreeVector::new(counts.into_iter().collect()))
-        {
-            return Degrees::of_vector(vector);
+    /// The degrees of the file, of which nothing is left here; `frequent` bounds them where the keys were too many.
+    pub(crate) fn finish(&self, frequent: &Frequent) -> Degrees {
+        let shards: Vec<Shard> = self
+            .shards
+            .iter()
+            .map(|s| std::mem::take(&mut *lock(s)))
+            .collect();
+        let bin_rows: Vec<u64> = shards.iter().flat_map(|shard| shard.bin_rows).collect();
+        if !self.overflowed() {
+            let counts = shards.into_iter().flat_map(|shard| shard.counts);
+            if let Some(vector) = DegreeVector::new(counts.collect()) {
+                return Degrees::of_vector(vector);
+            }
         }
         let most = frequent
             .clone()
@@ -398,8 +450,13 @@ impl DegreeCounter {
             keys: 0,
             max: rows,
         };
-        Degrees::of_bins(self.bin_rows.into_iter().map(bin).collect(), most)
+        Degrees::of_bins(bin_rows.into_iter().map(bin).collect(), most)
     }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while it was held ends the scan anyway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -409,7 +466,7 @@ mod tests {
     use super::*;
 
     fn count(keys: &[u64]) -> Degrees {
-        let mut counter = DegreeCounter::default();
+        let counter = DegreeCounter::default();
         let runs: Vec<_> = keys.iter().map(|key| (mix(*key), 1)).collect();
         counter.add(&runs);
         counter.finish(&Frequent::default())
@@ -455,10 +512,10 @@ mod tests {
         let truth = count(&keys);
         let mut frequent = Frequent::default();
         keys.iter().for_each(|key| frequent.add(mix(*key), 1));
-        let mut counter = DegreeCounter::default();
+        let counter = DegreeCounter::default();
         let runs: Vec<_> = keys.iter().map(|key| (mix(*key), 1)).collect();
         counter.add(&runs);
-        counter.counts = None;
+        counter.overflowed.store(true, Ordering::Relaxed);
         let bounded = counter.finish(&frequent);
         assert!(!bounded.exact && bounded.vector.is_none());
         check(&bounded, &truth);

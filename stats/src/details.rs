@@ -463,7 +463,7 @@ fn degrees_of_rows(file: &FileEntry, column: &str) -> Option<Degrees> {
         .flatten()
         .map(|hash| (hash, 1))
         .collect();
-    let mut counter = DegreeCounter::default();
+    let counter = DegreeCounter::default();
     counter.add(&runs);
     Some(counter.finish(&Frequent::default()))
 }

@@ -1,14 +1,20 @@
 //! Most frequent values of a stream in bounded memory: Misra and Gries (1982), with the purge of Anderson et al. (IMC 2017).
 //!
-//! A table counts hashes. When it is full, the median count is taken off all of them, and those that fall to zero make
-//! room. A count is then too low by at most what was taken off in total, which is at most the number of values over half the
-//! size of the table. Summaries add up with their errors (Agarwal et al., PODS 2012).
+//! A table counts hashes. When it is full, the count of rank [`LEFT`] is taken off all of them, and those that fall to zero make
+//! room. A count is then too low by at most what was taken off in total, which is at most the number of values over [`LEFT`].
+//! Summaries add up with their errors (Agarwal et al., PODS 2012).
+//!
+//! The table is large as long as it holds all values, so that their counts are exact; when they turn out to be too many, half
+//! of it does, and lies in a second-level cache.
 
-/// Slots of the table; a power of two.
+/// Slots of a table that holds all values; a power of two.
 const SLOTS: usize = 1 << 14;
 
-/// Counters before a purge.
+/// Counters before the first purge; half of them before the next ones.
 const FULL: usize = SLOTS / 4 * 3;
+
+/// Counters that a purge leaves at most.
+const LEFT: usize = FULL / 4;
 
 /// Slots at first.
 const FEW: usize = 1 << 6;
@@ -67,15 +73,15 @@ impl Frequent {
 
     fn make_room(&mut self) {
         let mut counters = self.counters();
-        if counters.len() >= FULL {
-            let middle = counters.len() / 2;
-            let (_, &mut (_, median), _) =
-                counters.select_nth_unstable_by_key(middle, |counter| counter.1);
+        let full = if self.error > 0 { FULL / 2 } else { FULL };
+        if counters.len() >= full {
+            let (_, &mut (_, cut), _) =
+                counters.select_nth_unstable_by_key(LEFT, |counter| std::cmp::Reverse(counter.1));
             counters.retain_mut(|counter| {
-                counter.1 = counter.1.saturating_sub(median);
+                counter.1 = counter.1.saturating_sub(cut);
                 counter.1 > 0
             });
-            self.error += median;
+            self.error += cut;
         }
         let slots = (counters.len() * 2).next_power_of_two().clamp(FEW, SLOTS);
         self.slots.clear();
@@ -98,6 +104,11 @@ impl Frequent {
         for &(hash, count) in &other.slots {
             self.add(hash, count);
         }
+    }
+
+    /// There is room for so many more values, and nothing was lost so far.
+    pub(crate) fn fits(&self, more: usize) -> bool {
+        self.error == 0 && self.used + more < FULL
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -144,7 +155,7 @@ mod tests {
             .iter()
             .for_each(|&hash| *truth.entry(hash).or_default() += 1);
         let error = frequent.error();
-        assert!(error <= stream.len() as u64 / (FULL as u64 / 2));
+        assert!(error <= stream.len() as u64 / LEFT as u64);
         assert_eq!(frequent.distinct(), exact.then_some(truth.len() as u64));
         let counted: HashMap<_, _> = frequent.into_sorted().into_iter().collect();
         for (hash, count) in truth {

@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::take;
@@ -30,7 +30,7 @@ use tokio::task::spawn_blocking;
 
 use crate::collect::{Collected, KeyColumn, collect};
 use crate::decode::{Readers, decode_column, dictionary_value_bytes};
-use crate::degrees::{DegreeCounter, Degrees};
+use crate::degrees::{DegreeCounter, Degrees, lock};
 use crate::file_stats::FileColumn;
 use crate::footer::Footer;
 use crate::parts::Part;
@@ -46,7 +46,7 @@ const UNIT_BYTES: u64 = 8 << 20;
 const KEPT_BYTES: u64 = 64 << 20;
 
 /// Values of a column that its histogram is made from; of larger files a random part of so many rows.
-const ORDERED_ROWS: f64 = 262_144.0;
+const ORDERED_ROWS: f64 = 131_072.0;
 
 /// Rows of a file up to which it is looked at as a whole.
 pub(crate) const WHOLE_ROWS: u64 = 262_144;
@@ -107,7 +107,7 @@ struct Chunk {
 struct Task {
     sketch: bool,
     extremes: bool,
-    degrees: Option<Arc<Mutex<DegreeCounter>>>,
+    degrees: Option<Arc<DegreeCounter>>,
     candidates: Option<Arc<Mutex<Candidates>>>,
     /// Rows that go into the histogram, ascending; `None` for all.
     ordered: Option<Arc<Vec<u64>>>,
@@ -159,11 +159,6 @@ struct Found {
     taken: Vec<ArrayRef>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // A panic while it was held ends the scan anyway.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Reads all flat columns of a file.
 pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanned, StatsError> {
     let corrupt = |source| StatsError::parquet(input.key, source);
@@ -202,14 +197,14 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
         } else {
             &[]
         };
-        for &column in counted {
-            tasks[column].degrees = Some(Arc::default());
+        let counters: Vec<Arc<DegreeCounter>> = counted.iter().map(|_| Arc::default()).collect();
+        for (&column, counter) in counted.iter().zip(&counters) {
+            tasks[column].degrees = Some(Arc::clone(counter));
         }
-        let counters: Vec<_> = tasks.iter().map(|task| task.degrees.clone()).collect();
         scan.run(&chunks, Arc::new(tasks)).await?;
-        for &column in counted {
+        for (&column, counter) in counted.iter().zip(&counters) {
             // Fewer rows than keys that can be counted: nothing overflowed.
-            let degrees = scan.degrees(column, counters[column].as_ref());
+            let degrees = scan.degrees(column, counter);
             keys.push(KeyColumn {
                 column,
                 degrees,
@@ -284,7 +279,8 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
         keys,
     };
     let bytes_read = scan.bytes_read;
-    let collected = spawn_blocking(move || collect(collected)).await;
+    let threads = input.concurrency;
+    let collected = spawn_blocking(move || collect(collected, threads)).await;
     let collected = collected.map_err(|source| StatsError::worker(input.key, &source))?;
     let (columns, parts) = collected.map_err(|source| StatsError::parquet(input.key, source))?;
     Ok(Scanned {
@@ -350,13 +346,14 @@ impl Scan<'_> {
     ) -> Result<Vec<KeyColumn>, StatsError> {
         let below = share_to_bound(most as f64 / rows.max(1) as f64 * 1.3);
         let mut tasks = tasks.to_vec();
-        for &column in columns {
+        let counters: Vec<Arc<DegreeCounter>> = columns.iter().map(|_| Arc::default()).collect();
+        for (&column, counter) in columns.iter().zip(&counters) {
             let candidates = Candidates {
                 below,
                 most,
                 rows: Vec::new(),
             };
-            tasks[column].degrees = Some(Arc::default());
+            tasks[column].degrees = Some(Arc::clone(counter));
             tasks[column].candidates = Some(Arc::new(Mutex::new(candidates)));
         }
         let own = |chunk: &&Chunk| columns.contains(&chunk.column);
@@ -366,7 +363,7 @@ impl Scan<'_> {
         let mut again = tasks.to_vec();
         for (column, task) in again.iter_mut().enumerate() {
             let counter = task.degrees.take();
-            task.sketch = counter.is_some_and(|counter| lock(&counter).overflowed());
+            task.sketch = counter.is_some_and(|counter| counter.overflowed());
             task.candidates = None;
             if task.sketch {
                 // Their keys are too many to count one by one, which is known only now.
@@ -375,11 +372,11 @@ impl Scan<'_> {
         }
         self.run(&chunks, Arc::new(again)).await?;
         let mut keys = Vec::new();
-        for &column in columns {
+        for (&column, counter) in columns.iter().zip(&counters) {
             let task = &tasks[column];
             let mut key = KeyColumn {
                 column,
-                degrees: self.degrees(column, task.degrees.as_ref()),
+                degrees: self.degrees(column, counter),
                 below: 0,
                 ranges: Vec::new(),
             };
@@ -402,10 +399,9 @@ impl Scan<'_> {
     }
 
     /// What was counted of a key column, which also tells its distinct and most common values.
-    fn degrees(&mut self, column: usize, counter: Option<&Arc<Mutex<DegreeCounter>>>) -> Degrees {
-        let counter = counter.map(|counter| std::mem::take(&mut *lock(counter)));
+    fn degrees(&mut self, column: usize, counter: &DegreeCounter) -> Degrees {
         let total = &mut self.totals[column];
-        let degrees = counter.unwrap_or_default().finish(&total.frequent);
+        let degrees = counter.finish(&total.frequent);
         if let Some(vector) = &degrees.vector {
             total.know_values(vector);
         }
@@ -616,7 +612,7 @@ impl Counting<'_> {
         if let Some(sketch) = &mut self.found.sketch {
             let mut count_keys = |runs: &[(u64, u64)]| {
                 if let Some(degrees) = &task.degrees {
-                    lock(degrees).add(runs);
+                    degrees.add(runs);
                 }
             };
             let candidates = |hashes: &[u64]| {
@@ -658,7 +654,7 @@ impl Counting<'_> {
         if let Some(sketch) = &mut self.found.sketch {
             let mut count_keys = |runs: &[(u64, u64)]| {
                 if let Some(degrees) = &task.degrees {
-                    lock(degrees).add(runs);
+                    degrees.add(runs);
                 }
             };
             self.entries.flush(sketch, &mut count_keys);

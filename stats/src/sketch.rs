@@ -79,7 +79,9 @@ pub(crate) struct ColumnSketch {
     pub(crate) nulls: u64,
     /// Bytes of the values that are not null, for types whose values differ in size.
     pub(crate) value_bytes: Option<u64>,
-    pub(crate) distinct: DistinctBuilder,
+    distinct: DistinctBuilder,
+    /// As long as `frequent` holds all values they are not added to `distinct` one by one.
+    distinct_apart: bool,
     pub(crate) frequent: Frequent,
     pub(crate) quantiles: Kll<Ordered>,
     /// Values that could have gone into `quantiles`: NaN and what has no place in an order stay out.
@@ -128,6 +130,7 @@ impl ColumnSketch {
             nulls: 0,
             value_bytes: None,
             distinct: DistinctBuilder::new(),
+            distinct_apart: false,
             frequent: Frequent::default(),
             quantiles: Kll::default(),
             offered: 0,
@@ -178,10 +181,28 @@ impl ColumnSketch {
         if !self.values {
             return;
         }
+        if !self.distinct_apart && !self.frequent.fits(self.runs.len()) {
+            self.distinct_apart = true;
+            self.frequent
+                .hashes()
+                .for_each(|hash| self.distinct.add(hash));
+        }
         for &(hash, rows) in &self.runs {
-            self.distinct.add(hash);
             self.frequent.add(hash, rows);
         }
+        if self.distinct_apart {
+            self.runs.iter().for_each(|run| self.distinct.add(run.0));
+        }
+    }
+
+    /// The distinct values.
+    fn distinct(&mut self) -> &DistinctBuilder {
+        if !self.distinct_apart {
+            self.frequent
+                .hashes()
+                .for_each(|hash| self.distinct.add(hash));
+        }
+        &self.distinct
     }
 
     /// Counts each entry of a dictionary with its rows.
@@ -272,12 +293,12 @@ impl ColumnTotal {
         self.frequent = Frequent::of_counts(counts.pairs().collect());
     }
 
-    pub(crate) fn merge(&mut self, part: ColumnSketch) {
+    pub(crate) fn merge(&mut self, mut part: ColumnSketch) {
         self.nulls += part.nulls;
         if let Some(bytes) = part.value_bytes {
             *self.value_bytes.get_or_insert(0) += bytes;
         }
-        self.distinct.add_builder(&part.distinct);
+        self.distinct.add_builder(part.distinct());
         if self.frequent.is_empty() {
             self.frequent = part.frequent;
         } else {

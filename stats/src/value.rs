@@ -52,6 +52,9 @@ impl Value {
                     scale: sb,
                 },
             ) => {
+                if sa == sb {
+                    return Some(a.cmp(b));
+                }
                 let scale = (*sa).max(*sb);
                 Some(rescale(*a, *sa, scale)?.cmp(&rescale(*b, *sb, scale)?))
             }
