@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::frequent::Frequent;
 use crate::hash::{mix, unmix};
+use crate::rows::Directory;
 
 /// Distinct keys of a column that are counted one by one while a file is scanned: 34 to 68 MiB. Beyond, bins remain.
 pub(crate) const MOST_KEYS: usize = 1 << 21;
@@ -51,45 +52,36 @@ pub struct DegreeBin {
 }
 
 /// Exact degrees by the hash of the key.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct DegreeVector {
     /// Hashes of the keys, see [`Value::hash`](crate::Value::hash), in ascending order.
     pub hashes: Vec<u64>,
     /// Rows of each.
     pub counts: Vec<u32>,
+    /// Made when a degree is looked up for the first time.
+    directory: OnceLock<Option<Directory>>,
+}
+
+impl PartialEq for DegreeVector {
+    fn eq(&self, other: &Self) -> bool {
+        self.hashes == other.hashes && self.counts == other.counts
+    }
 }
 
 impl DegreeVector {
     /// Rows with the key of this hash.
     pub fn degree(&self, hash: u64) -> u32 {
-        // Hashes are spread evenly, so its place can be guessed; each step leaves about the root of the distance.
-        let (mut start, mut end) = (0, self.hashes.len());
-        let guess = |start: usize, end: usize| {
-            let low = self.hashes[start];
-            let width = self.hashes[end - 1].saturating_sub(low).max(1);
-            let share = hash.saturating_sub(low) as f64 / width as f64;
-            start + ((end - start - 1) as f64 * share.min(1.0)) as usize
-        };
-        for _ in 0..3 {
-            if end - start < 16 {
-                break;
-            }
-            let at = guess(start, end);
-            let reach = ((end - start) as f64).sqrt() as usize + 1;
-            let (low, high) = (at.saturating_sub(reach).max(start), (at + reach).min(end));
-            if self.hashes[low] > hash {
-                end = low;
-            } else if high < end && self.hashes[high] < hash {
-                start = high;
-            } else {
-                (start, end) = (low, (high + 1).min(end));
-            }
-        }
-        let found = self.hashes[start..end].binary_search(&hash);
-        found.map_or(0, |at| self.counts[start + at])
+        let directory = self.directory.get_or_init(|| Directory::new(&self.hashes));
+        let range = directory
+            .as_ref()
+            .map_or(0..self.hashes.len(), |d| d.range(hash));
+        // A range holds one or two hashes.
+        let found = self.hashes[range.clone()].binary_search(&hash);
+        found.map_or(0, |at| self.counts[range.start + at])
     }
 
-    fn new(mut pairs: Vec<(u64, u64)>) -> Option<Self> {
+    /// Of keys with their rows, in any order; `None` where one has more than 2³² rows.
+    pub fn new(mut pairs: Vec<(u64, u64)>) -> Option<Self> {
         pairs.sort_unstable();
         pairs.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
@@ -100,6 +92,7 @@ impl DegreeVector {
         Some(Self {
             hashes: pairs.iter().map(|pair| pair.0).collect(),
             counts: counts.ok()?,
+            directory: OnceLock::new(),
         })
     }
 

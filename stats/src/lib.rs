@@ -98,7 +98,7 @@ pub use error::StatsError;
 pub use file_stats::{Order, Pass};
 pub use histogram::{Bucket, Histogram, Rank};
 pub use mcv::{CommonValue, Mcv};
-pub use rows::{KeyIndex, RowSet, Selection};
+pub use rows::{Codes, KeyIndex, RowSet, Selection};
 pub use snapshot::{Snapshot, TableInfo};
 pub use store::{Store, list_parquet};
 pub use table_stats::{ColumnStats, TableStats};

@@ -4,11 +4,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::buffer::NullBuffer;
+use arrow::compute::take;
 
+use crate::degrees::HashedMap;
 use crate::details::cached;
 use crate::hash::hash_rows;
+
+/// Distinct values of a column that has [`Codes`].
+const MOST_CODES: usize = 4096;
 
 /// Which rows of a table a [`RowSet`] has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,7 @@ pub struct RowSet {
     /// Which rows these are.
     pub selection: Selection,
     indexes: Mutex<HashMap<String, Option<Arc<KeyIndex>>>>,
+    codes: Mutex<HashMap<String, Option<Arc<Codes>>>>,
 }
 
 impl RowSet {
@@ -43,7 +49,16 @@ impl RowSet {
             batch,
             selection,
             indexes: Mutex::default(),
+            codes: Mutex::default(),
         }
+    }
+
+    /// The values of a column apart from its rows; `None` where the rows lack it, or it has thousands of values.
+    pub fn codes(&self, column: &str) -> Option<Arc<Codes>> {
+        cached(&self.codes, &column.to_owned(), || {
+            let (place, _) = self.batch.schema_ref().column_with_name(column)?;
+            Codes::new(self.batch.column(place)).map(Arc::new)
+        })
     }
 
     /// The index of a column; `None` where the rows lack it, or its values have no hash or only a coded one.
@@ -58,6 +73,84 @@ impl RowSet {
     }
 }
 
+/// The few values of a column, so that what is asked of each row is asked of each value once.
+#[derive(Debug)]
+pub struct Codes {
+    /// The values, one of which may be NULL.
+    pub values: ArrayRef,
+    /// By row the place of its value.
+    pub codes: Vec<u16>,
+}
+
+impl Codes {
+    fn new(array: &dyn Array) -> Option<Self> {
+        let mut hashes = Vec::new();
+        if !hash_rows(array, &mut hashes) {
+            return None;
+        }
+        let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+        let mut known: HashedMap<u16> = HashedMap::default();
+        let mut null = None;
+        let mut first: Vec<u32> = Vec::new();
+        let mut codes = Vec::with_capacity(array.len());
+        for (row, hash) in hashes.into_iter().enumerate() {
+            let new = first.len() as u16;
+            let code = match nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                true => *null.get_or_insert(new),
+                false => *known.entry(hash).or_insert(new),
+            };
+            if code == new {
+                first.push(u32::try_from(row).ok()?);
+            }
+            if first.len() > MOST_CODES {
+                return None;
+            }
+            codes.push(code);
+        }
+        Some(Self {
+            values: take(array, &UInt32Array::from(first), None).ok()?,
+            codes,
+        })
+    }
+}
+
+/// Where in ascending hashes to look for one: hashes are spread evenly, so their highest bits tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    /// For each range of hashes where it starts, and the end.
+    starts: Vec<u32>,
+    /// Bits that a hash is shifted to the right by to find its range.
+    shift: u32,
+}
+
+impl Directory {
+    /// `None` for more hashes than there are places.
+    pub(crate) fn new(sorted: &[u64]) -> Option<Self> {
+        u32::try_from(sorted.len()).ok()?;
+        let largest = sorted.last().copied().unwrap_or(0);
+        // As many ranges as hashes; samples hold only hashes below a bound.
+        let bits = sorted.len().max(2).ilog2();
+        let shift = (u64::BITS - largest.leading_zeros()).saturating_sub(bits);
+        let mut starts = vec![0u32; (largest >> shift) as usize + 2];
+        for hash in sorted {
+            starts[(hash >> shift) as usize + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        Some(Self { starts, shift })
+    }
+
+    /// The places that a hash can have.
+    pub(crate) fn range(&self, hash: u64) -> Range<usize> {
+        let bucket = (hash >> self.shift) as usize;
+        match self.starts.get(bucket..bucket.saturating_add(2)) {
+            Some([start, end]) => *start as usize..*end as usize,
+            _ => 0..0,
+        }
+    }
+}
+
 /// The rows of each key of a column.
 #[derive(Debug)]
 pub struct KeyIndex {
@@ -68,10 +161,7 @@ pub struct KeyIndex {
     rows: Vec<u32>,
     /// The hashes of `rows`.
     sorted: Vec<u64>,
-    /// For each range of hashes where it starts in `sorted`, and the end.
-    starts: Vec<u32>,
-    /// Bits that a hash is shifted to the right by to find its range.
-    shift: u32,
+    directory: Directory,
     distinct: usize,
 }
 
@@ -91,24 +181,14 @@ impl KeyIndex {
                 .collect(),
         };
         pairs.sort_unstable();
-        let bits = pairs.len().max(2).ilog2();
-        let shift = u64::BITS - bits;
-        let mut starts = vec![0u32; (1 << bits) + 1];
-        for (hash, _) in &pairs {
-            starts[(hash >> shift) as usize + 1] += 1;
-        }
-        for at in 1..starts.len() {
-            starts[at] += starts[at - 1];
-        }
         let sorted: Vec<u64> = pairs.iter().map(|pair| pair.0).collect();
         Some(Self {
             hashes,
             nulls,
             rows: pairs.iter().map(|pair| pair.1).collect(),
             distinct: sorted.chunk_by(|a, b| a == b).count(),
+            directory: Directory::new(&sorted)?,
             sorted,
-            starts,
-            shift,
         })
     }
 
@@ -120,7 +200,21 @@ impl KeyIndex {
 
     /// The rows with a key, ascending.
     pub fn rows(&self, hash: u64) -> &[u32] {
-        &self.rows[self.range(hash)]
+        &self.rows[self.range(self.directory.range(hash), hash)]
+    }
+
+    /// The rows with each of many keys; none for NULL.
+    ///
+    /// One step is taken for all keys before the next, so that the processor waits for many places in memory at once.
+    pub fn rows_of(&self, hashes: &[Option<u64>]) -> Vec<&[u32]> {
+        let bucket = |hash: &Option<u64>| hash.map_or(0..0, |hash| self.directory.range(hash));
+        let mut ranges: Vec<Range<usize>> = hashes.iter().map(bucket).collect();
+        for (range, hash) in ranges.iter_mut().zip(hashes) {
+            if let Some(hash) = hash {
+                *range = self.range(range.clone(), *hash);
+            }
+        }
+        ranges.into_iter().map(|range| &self.rows[range]).collect()
     }
 
     /// Rows whose key is not NULL, those of one key next to each other.
@@ -143,12 +237,9 @@ impl KeyIndex {
         })
     }
 
-    fn range(&self, hash: u64) -> Range<usize> {
-        let bucket = (hash >> self.shift) as usize;
-        let (mut start, last) = (
-            self.starts[bucket] as usize,
-            self.starts[bucket + 1] as usize,
-        );
+    /// The places of a hash within its bucket.
+    fn range(&self, bucket: Range<usize>, hash: u64) -> Range<usize> {
+        let (mut start, last) = (bucket.start, bucket.end);
         // A bucket holds about one key, but a key may have very many rows.
         let within = &self.sorted[start..last];
         start += match within.first() {
@@ -166,11 +257,19 @@ impl KeyIndex {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int32Array, Int64Array};
+    use arrow::array::{AsArray, Int32Array, Int64Array};
+    use arrow::datatypes::Int32Type;
     use proptest::prelude::*;
 
     use super::*;
     use crate::value::Value;
+
+    #[test]
+    fn many_values_have_no_codes() {
+        let keys: Vec<i64> = (0..MOST_CODES as i64 + 1).collect();
+        assert!(Codes::new(&Int64Array::from(keys.clone())).is_none());
+        assert!(Codes::new(&Int64Array::from(keys[1..].to_vec())).is_some());
+    }
 
     #[test]
     fn an_empty_index_finds_nothing() {
@@ -194,9 +293,24 @@ mod tests {
             for (row, key) in (0u32..).zip(&keys) {
                 prop_assert_eq!(index.hash(row), key.map(|key| Value::Int(key.into()).hash()));
             }
+            let hashes: Vec<_> = (0..keys.len() as u32).map(|row| index.hash(row)).collect();
+            for (hash, rows) in hashes.iter().zip(index.rows_of(&hashes)) {
+                prop_assert_eq!(rows, hash.map_or(&[][..], |hash| index.rows(hash)));
+            }
             let all: usize = index.keys().map(|(_, rows)| rows.len()).sum();
             prop_assert_eq!(all, keys.iter().flatten().count());
             prop_assert_eq!(index.keys().count(), index.distinct());
+        }
+
+        #[test]
+        fn codes_give_the_values_back(keys in prop::collection::vec(prop::option::of(0..60i32), 0..300)) {
+            let array = Int32Array::from(keys);
+            let codes = Codes::new(&array).unwrap();
+            let rows = UInt32Array::from_iter_values(codes.codes.iter().map(|code| (*code).into()));
+            let back = take(&codes.values, &rows, None).unwrap();
+            prop_assert_eq!(back.as_primitive::<Int32Type>(), &array);
+            let distinct: std::collections::HashSet<_> = array.iter().collect();
+            prop_assert_eq!(codes.values.len(), distinct.len());
         }
     }
 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, Operator};
 use datafusion::physical_expr::create_physical_expr;
-use joinwright_stats::CODING;
+use joinwright_stats::{CODING, RowSet};
 use std::sync::Arc;
 
 /// The outcome of a predicate on rows.
@@ -23,41 +23,86 @@ pub(crate) struct Passed {
     pub(crate) rounded: bool,
 }
 
-/// Evaluates a predicate on every row of a batch, whose columns have the names that the predicate uses. `type_of` tells the
-/// types that the predicate was made for. `None` if a column is missing, or coded in a way that cannot answer.
+/// Fewer rows are looked at one by one.
+const MANY_ROWS: usize = 4096;
+
+/// Evaluates a predicate on rows, whose columns have the names that the predicate uses. `type_of` tells the types that the
+/// predicate was made for. `None` if a column is missing, or coded in a way that cannot answer.
 pub(crate) fn evaluate(
     predicate: &Expr,
-    batch: &RecordBatch,
+    set: &RowSet,
     type_of: &dyn Fn(&str) -> Option<DataType>,
 ) -> Option<Passed> {
     if predicate.is_volatile() {
         return None;
     }
+    let refs = predicate.column_refs();
+    if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = predicate
+        && matches!(op, Operator::Or | Operator::And)
+        && (refs.len() > 1 || refs.iter().any(|column| is_print(set, &column.name)))
+    {
+        // What is true of one side is: each may be easier to tell than both.
+        let left = evaluate(left, set, type_of)?;
+        let right = evaluate(right, set, type_of)?;
+        return Some(Passed {
+            rows: match op {
+                Operator::Or => &left.rows | &right.rows,
+                _ => &left.rows & &right.rows,
+            },
+            rounded: left.rounded || right.rounded,
+        });
+    }
     let mut fields = vec![];
     let mut columns: Vec<ArrayRef> = vec![];
     let mut rounded = false;
-    for column in predicate.column_refs() {
-        let (place, field) = batch.schema_ref().column_with_name(&column.name)?;
-        match field.metadata().get(CODING).map(String::as_str) {
-            None => {}
-            Some("quantized") => rounded = true,
-            Some(_) => return evaluate_coded(predicate, batch, type_of),
-        }
+    let mut codes = None;
+    for column in &refs {
+        let (place, field) = set.batch.schema_ref().column_with_name(&column.name)?;
         let data_type = type_of(&column.name)?;
-        let array = batch.column(place);
+        if is_print(set, &column.name) {
+            let prints = set.batch.column(place);
+            return fingerprints(predicate, prints, &column.name, &data_type);
+        }
+        rounded |= field.metadata().contains_key(CODING);
+        if refs.len() == 1 && set.batch.num_rows() > MANY_ROWS {
+            codes = set.codes(&column.name);
+        }
+        let array = match &codes {
+            Some(codes) => &codes.values,
+            None => set.batch.column(place),
+        };
         columns.push(match array.data_type() == &data_type {
             true => Arc::clone(array),
             false => cast(array, &data_type).ok()?,
         });
         fields.push(Field::new(&column.name, data_type, true));
     }
-    match evaluate_columns(predicate, fields, columns, batch.num_rows()) {
-        Ok(rows) => Some(Passed { rows, rounded }),
+    let rows = codes
+        .as_ref()
+        .map_or(set.batch.num_rows(), |codes| codes.values.len());
+    let pass = match evaluate_columns(predicate, fields, columns, rows) {
+        Ok(pass) => pass,
         Err(error) => {
             tracing::debug!(%error, %predicate, "a predicate cannot be evaluated on a sample");
-            None
+            return None;
         }
-    }
+    };
+    let rows = match codes {
+        None => pass,
+        Some(codes) => {
+            let pass: Vec<bool> = pass.iter().collect();
+            let of_row = |row: usize| pass[usize::from(codes.codes[row])];
+            BooleanBuffer::collect_bool(codes.codes.len(), of_row)
+        }
+    };
+    Some(Passed { rows, rounded })
+}
+
+/// Whether only fingerprints of a column are known.
+fn is_print(set: &RowSet, column: &str) -> bool {
+    let field = set.batch.schema_ref().field_with_name(column).ok();
+    let coding = field.and_then(|field| field.metadata().get(CODING));
+    coding.is_some_and(|coding| coding != "quantized")
 }
 
 /// Evaluates a predicate on columns of the names that it uses: which rows pass.
@@ -96,35 +141,12 @@ fn true_values(array: &BooleanArray) -> BooleanBuffer {
     }
 }
 
-/// Combinations of predicates, some of which are on fingerprints.
-fn evaluate_coded(
-    predicate: &Expr,
-    batch: &RecordBatch,
-    type_of: &dyn Fn(&str) -> Option<DataType>,
-) -> Option<Passed> {
-    if let Expr::BinaryExpr(BinaryExpr { left, op, right }) = predicate
-        && matches!(op, Operator::Or | Operator::And)
-    {
-        let left = evaluate(left, batch, type_of)?;
-        let right = evaluate(right, batch, type_of)?;
-        return Some(Passed {
-            rows: match op {
-                Operator::Or => &left.rows | &right.rows,
-                _ => &left.rows & &right.rows,
-            },
-            rounded: left.rounded || right.rounded,
-        });
-    }
-    let name = &predicate.column_refs().into_iter().next()?.name;
-    fingerprints(predicate, batch.column_by_name(name)?, name, type_of)
-}
-
 /// Equalities with constants, by fingerprints of 16 bits. One row in 65,536 of the others passes, too.
 fn fingerprints(
     predicate: &Expr,
     prints: &ArrayRef,
     name: &str,
-    type_of: &dyn Fn(&str) -> Option<DataType>,
+    data_type: &DataType,
 ) -> Option<Passed> {
     let is_column = |e: &Expr| matches!(e, Expr::Column(column) if column.name == name);
     let (values, negated): (Vec<&Expr>, bool) = match predicate {
@@ -145,11 +167,10 @@ fn fingerprints(
         }) if is_column(expr) => (list.iter().collect(), *negated),
         _ => return None,
     };
-    let data_type = type_of(name)?;
     let wanted: Vec<u16> = values
         .into_iter()
         .map(|value| match value {
-            Expr::Literal(value, _) => Some((value_of(value, &data_type)?.hash() >> 48) as u16),
+            Expr::Literal(value, _) => Some((value_of(value, data_type)?.hash() >> 48) as u16),
             _ => None,
         })
         .collect::<Option<_>>()?;

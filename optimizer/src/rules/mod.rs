@@ -1,6 +1,7 @@
 //! The DataFusion rules and their installation.
 
 mod inject_statistics;
+mod memory;
 mod regions;
 mod reorder_joins;
 mod session;

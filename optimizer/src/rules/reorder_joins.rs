@@ -5,6 +5,7 @@
 //! its rules up to three times, and the last word must be the same as the first.
 
 use super::JoinOrdering;
+use super::memory::{Memory, QueryId, RegionText};
 use crate::cost::CostModel;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
@@ -31,12 +32,17 @@ use std::sync::Arc;
 pub struct ReorderJoins {
     catalog: Arc<Catalog>,
     ordering: JoinOrdering,
+    memory: Memory,
 }
 
 impl ReorderJoins {
     /// A rule with the statistics of `catalog`.
     pub fn new(catalog: Arc<Catalog>, ordering: JoinOrdering) -> Self {
-        Self { catalog, ordering }
+        Self {
+            catalog,
+            ordering,
+            memory: Memory::default(),
+        }
     }
 }
 
@@ -62,6 +68,8 @@ impl OptimizerRule for ReorderJoins {
         };
         let snapshot = self.catalog.snapshot();
         let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
+        let query = QueryId::new(config, &snapshot, options);
+        pass.memory = query.map(|query| (&self.memory, query));
         let plan = pass.rewrite(plan)?;
         if let Some(log) = &self.ordering.trace {
             log.pass(pass.into_traces());
@@ -172,6 +180,7 @@ struct Pass<'a> {
     parts: Parts<'a>,
     deriver: Deriver<'a>,
     traces: Vec<Trace>,
+    memory: Option<(&'a Memory, QueryId)>,
 }
 
 impl<'a> Pass<'a> {
@@ -190,6 +199,7 @@ impl<'a> Pass<'a> {
                 estimator: parts.estimator,
             },
             traces: vec![],
+            memory: None,
         }
     }
 
@@ -260,6 +270,17 @@ impl<'a> Pass<'a> {
     fn region(&self, plan: &LogicalPlan) -> Option<(Trace, Option<LogicalPlan>)> {
         let start = self.ordering.clock.map(|clock| clock());
         let region = extract::region(plan, &self.deriver)?;
+        let planning_us = || {
+            let end = start.zip(self.ordering.clock);
+            end.map(|(start, clock)| clock().saturating_sub(start).as_micros() as u64)
+        };
+        if let Some((memory, query)) = &self.memory
+            && let Some(mut trace) =
+                memory.settled(query, &RegionText::new(&region, &region.written))
+        {
+            trace.planning_us = planning_us();
+            return Some((trace, None));
+        }
         let graph = region.graph.join_graph();
         let cardinalities = self.parts.estimator.prepare(&region.graph);
         let problem = Problem {
@@ -293,7 +314,7 @@ impl<'a> Pass<'a> {
                         );
                         trace.cost = solution.cost;
                         trace.reordered = true;
-                        better = Some(plan);
+                        better = Some((plan, solution.tree));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a join order could not be emitted");
@@ -302,10 +323,12 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        trace.planning_us = start
-            .zip(self.ordering.clock)
-            .map(|(start, clock)| clock().saturating_sub(start).as_micros() as u64);
-        Some((trace, better))
+        if let Some((memory, query)) = &self.memory {
+            let tree = better.as_ref().map_or(&region.written, |better| &better.1);
+            memory.settle(query, RegionText::new(&region, tree), trace.clone());
+        }
+        trace.planning_us = planning_us();
+        Some((trace, better.map(|better| better.0)))
     }
 
     /// The plan of a tree, checked: an enumerator may be anybody's.
@@ -406,7 +429,7 @@ fn collect_leaves(tree: &JoinTree, visit: &mut impl FnMut(usize)) {
 }
 
 /// A region's predicate with columns as a reader knows them.
-fn readable(expr: &Expr, region: &Region) -> String {
+pub(super) fn readable(expr: &Expr, region: &Region) -> String {
     let named = rename_columns(expr, |c| {
         let (relation, field) = resolve_region_column(c)?;
         let alias = &region.graph.relations.get(relation)?.alias;

@@ -52,10 +52,10 @@ fn degrees(table: &Table, at: usize, bins_only: bool) -> Degrees {
         norms: [f64::INFINITY; 8],
         exact: !bins_only,
         bins,
-        vector: (!bins_only).then(|| DegreeVector {
-            hashes: counts.keys().copied().collect(),
-            counts: counts.values().copied().collect(),
-        }),
+        vector: match bins_only {
+            true => None,
+            false => DegreeVector::new(counts.iter().map(|(h, c)| (*h, (*c).into())).collect()),
+        },
     }
 }
 

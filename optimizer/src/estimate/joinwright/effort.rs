@@ -5,7 +5,7 @@ use crate::relset::RelSet;
 use std::collections::BTreeSet;
 
 /// Joined rows to look at for a row of the query's tables while a query is planned: scanning and joining that row takes longer.
-pub(super) const PLANNING: f64 = 0.02;
+pub(super) const PLANNING: f64 = 0.005;
 /// The same where time does not matter.
 pub(super) const THOROUGH: f64 = 1.0;
 /// Joined rows looked at for a query, at least and at most.

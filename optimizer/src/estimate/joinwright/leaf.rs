@@ -8,7 +8,7 @@ use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::split_conjunction;
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 use joinwright_stats::{Degrees, KeyIndex, RowSet, Selection};
 use std::sync::{Arc, OnceLock};
 
@@ -38,7 +38,7 @@ pub(super) struct View {
 #[derive(Debug, Clone)]
 enum Rate {
     Constant(f64),
-    /// By the key of a column.
+    /// By the key of a column, and overall.
     ByKey(Arc<KeyIndex>, HashMap<u64, f64>, f64),
 }
 
@@ -222,29 +222,37 @@ impl Leaf {
         let filter = |view: &mut View| -> Vec<usize> {
             let mut rest = vec![];
             for (at, conjunct) in conjuncts.iter().enumerate() {
-                match evaluate(conjunct, &view.set.batch, &type_of) {
+                match evaluate(conjunct, &view.set, &type_of) {
                     Some(passed) => view.restrict(&passed.rows),
                     None => rest.push(at),
                 }
             }
             rest
         };
-        let mut uniform = details
+        let uniform = details
             .uniform_rows()
             .map(|set| View::new(Arc::clone(&set), columns, scale(&set)));
         if let Some(set) = details.all_rows().filter(|set| set.batch.num_rows() > 0) {
             let mut all = View::new(Arc::clone(&set), columns, scale(&set));
             let rest = filter(&mut all);
             if !rest.is_empty() {
-                let evaluated: Vec<&Expr> = (0..conjuncts.len())
-                    .filter(|at| !rest.contains(at))
-                    .map(|at| conjuncts[at])
-                    .collect();
-                let rest: Vec<&Expr> = rest.iter().map(|at| conjuncts[*at]).collect();
-                all.rate = rate_of_rest(relation, uniform.as_ref(), &evaluated, &rest, &all);
-                if let Some(mut sample) = uniform.take()
-                    && filter(&mut sample).is_empty()
-                {
+                let (known, unknown): (Vec<usize>, _) =
+                    (0..conjuncts.len()).partition(|at| !rest.contains(at));
+                let prior = prior_of(relation, unknown.iter().map(|at| conjuncts[*at]));
+                let restricted = |view: &View, some: &[usize]| {
+                    let mut view = view.clone();
+                    for at in some {
+                        view.restrict(&evaluate(conjuncts[*at], &view.set, &type_of)?.rows);
+                    }
+                    Some(view)
+                };
+                let some = uniform.as_ref().and_then(|view| restricted(view, &known));
+                let both = some.as_ref().and_then(|some| restricted(some, &unknown));
+                all.rate = match (&some, &both) {
+                    (Some(some), Some(both)) => rate_of_rest(prior, some, both, &all),
+                    _ => Rate::Constant(prior),
+                };
+                if let Some(mut sample) = both {
                     if let Selection::ByKey { column, below } = &sample.set.selection {
                         sample.scale = u64::MAX as f64 / *below as f64;
                         self.uniform_by_key =
@@ -258,16 +266,15 @@ impl Leaf {
                 true => EstimateSource::Exact,
                 false => EstimateSource::Sample,
             };
-            let total: f64 = match &all.rate {
-                Rate::Constant(rate) => all.passing as f64 * rate,
-                Rate::ByKey(..) => all.passing_rows().map(|row| all.weight(row)).sum(),
-            };
+            let (Rate::Constant(rate) | Rate::ByKey(_, _, rate)) = &all.rate;
+            let total = all.passing as f64 * rate;
             self.rows = (total * all.scale).clamp(MIN_ROWS, rows.max(MIN_ROWS));
             self.all = Some(all);
             return;
         }
         let (mut seen, mut hits) = (0.0, 0.0);
         let mut whole = true;
+        let mut uniform = uniform;
         if let Some(view) = &mut uniform {
             whole &= filter(view).is_empty();
             seen += view.set.batch.num_rows() as f64;
@@ -310,58 +317,42 @@ fn small_count(hits: f64, seen: f64, prior: f64) -> f64 {
     ((PRIOR_HITS + hits) / (PRIOR_HITS / prior + seen)).min(1.0)
 }
 
-/// The share of the rows passing some conjuncts that pass the rest, too, seen in a uniform sample.
-fn rate_of_rest(
-    relation: &Relation,
-    uniform: Option<&View>,
-    evaluated: &[&Expr],
-    rest: &[&Expr],
-    all: &View,
-) -> Rate {
-    let without = Relation {
-        predicates: rest.iter().map(|e| (*e).clone()).collect(),
+/// The share of a table's rows that pass some conjuncts, as far as statistics of columns tell.
+fn prior_of<'a>(relation: &Relation, conjuncts: impl Iterator<Item = &'a Expr>) -> f64 {
+    let alone = Relation {
+        predicates: conjuncts.cloned().collect(),
         ..relation.clone()
     };
-    let prior = (restricted(&without).rows / relation.base.rows).clamp(0.0, 1.0);
-    let Some(sample) = uniform else {
-        return Rate::Constant(prior);
-    };
-    let type_of = |name: &str| type_of(relation, name);
-    let mut some = sample.clone();
-    for conjunct in evaluated {
-        if let Some(passed) = evaluate(conjunct, &some.set.batch, &type_of) {
-            some.restrict(&passed.rows);
-        }
-    }
-    let mut both = some.clone();
-    for conjunct in rest {
-        match evaluate(conjunct, &both.set.batch, &type_of) {
-            Some(passed) => both.restrict(&passed.rows),
-            None => return Rate::Constant(prior),
-        }
-    }
+    (restricted(&alone).rows / relation.base.rows).clamp(0.0, 1.0)
+}
+
+/// The share of the rows passing some conjuncts that pass the rest, too, seen in the rows of a uniform sample that pass `some`
+/// of them and `both`.
+fn rate_of_rest(prior: f64, some: &View, both: &View, all: &View) -> Rate {
     let (seen, hits) = (some.passing as f64, both.passing as f64);
     let overall = small_count(hits, seen, prior);
+    let of_key = |rows: &[u32]| {
+        let count = |view: &View| rows.iter().filter(|row| view.weight(**row) > 0.0).count();
+        let (den, num) = (count(some) as f64, count(both) as f64);
+        (den, (num + KEY_SHRINKAGE * overall) / (den + KEY_SHRINKAGE))
+    };
     // The key that tells most about the predicate: the one with the largest variance between its keys.
-    let mut best: Option<(f64, Rate)> = None;
-    for (small, large) in sample.keys.iter().zip(&all.keys) {
+    let mut best: Option<(f64, &KeyIndex, &Arc<KeyIndex>)> = None;
+    for (small, large) in some.keys.iter().zip(&all.keys) {
         let (Some(small), Some(large)) = (small, large) else {
             continue;
         };
-        let mut rates = HashMap::new();
-        let mut between = 0.0;
-        for (key, rows) in small.keys() {
-            let den = rows.iter().filter(|row| some.weight(**row) > 0.0).count() as f64;
-            let num = rows.iter().filter(|row| both.weight(**row) > 0.0).count() as f64;
-            let rate = (num + KEY_SHRINKAGE * overall) / (den + KEY_SHRINKAGE);
-            between += den * (rate - overall).powi(2);
-            rates.insert(key, rate);
-        }
+        let variance = |(den, rate): (f64, f64)| den * (rate - overall).powi(2);
+        let between = small.keys().map(|(_, rows)| variance(of_key(rows))).sum();
         if best.as_ref().is_none_or(|best| best.0 < between) {
-            best = Some((between, Rate::ByKey(Arc::clone(large), rates, overall)));
+            best = Some((between, small, large));
         }
     }
-    best.map_or(Rate::Constant(overall), |best| best.1)
+    let Some((_, small, large)) = best else {
+        return Rate::Constant(overall);
+    };
+    let rates = small.keys().map(|(key, rows)| (key, of_key(rows).1));
+    Rate::ByKey(Arc::clone(large), rates.collect(), overall)
 }
 
 fn type_of(relation: &Relation, name: &str) -> Option<DataType> {

@@ -206,7 +206,7 @@ impl Prepared {
             let all = view.is_all();
             return Node {
                 rows: leaf.rows,
-                unit: view.scale,
+                unit: view.scale * lineage.cluster(leaf, relation),
                 error: if all {
                     0.0
                 } else {

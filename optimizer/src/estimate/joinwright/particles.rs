@@ -94,8 +94,13 @@ pub(super) fn start(relation: usize, view: &View, most: usize) -> (Particles, bo
         particles.weights = vec![weight * view.scale * step; most];
         return (particles, false);
     }
-    let rows: Vec<u32> = view.passing_rows().collect();
-    let weights: Vec<f64> = rows.iter().map(|r| view.weight(*r) * view.scale).collect();
+    // Enough of them to choose from.
+    let some = view.passing.min(LOOKS * most);
+    let step = view.passing as f64 / some as f64;
+    let places = (0..some).map(|i| ((i as f64 + 0.5) * step) as usize);
+    let rows: Vec<u32> = places.map(|place| view.passing_row(place)).collect();
+    let weight = |row: &u32| view.weight(*row) * view.scale * step;
+    let weights: Vec<f64> = rows.iter().map(weight).collect();
     let each = weights.iter().sum::<f64>() / most as f64;
     systematic(&weights, most, |place, _| {
         particles.rows.push(rows[place]);
@@ -186,6 +191,18 @@ impl Lineage {
                 .collect(),
             by_degree: leaves.iter().map(by_degree).collect(),
         }
+    }
+
+    /// How many passing rows there are of a row's key. A sample of keys has all rows of some keys, so that nothing seen there
+    /// says little of keys with many rows.
+    pub(super) fn cluster(&self, leaf: &Leaf, relation: usize) -> f64 {
+        let class = self.class.filter(|_| self.share[relation] < 1.0);
+        let degrees = class.and_then(|class| leaf.degrees[class].as_ref());
+        let Some(degrees) = degrees.filter(|degrees| degrees.rows > 0) else {
+            return 1.0;
+        };
+        let passing = leaf.rows / leaf.base_rows;
+        (degrees.norms[1].powi(2) / degrees.norms[0] * passing).max(1.0)
     }
 }
 
@@ -297,6 +314,14 @@ struct Matches {
     exact: bool,
 }
 
+/// What is looked up for all particles before any is joined.
+struct Known<'a> {
+    /// By particle the rows with its key.
+    candidates: Vec<&'a [u32]>,
+    /// By particle the degree of its key, if only that is known.
+    degrees: Vec<f64>,
+}
+
 impl Expansion<'_> {
     fn key(&self, link: &Link, particle: usize) -> Option<u64> {
         link.index.hash(self.particles.row(particle, link.slot))
@@ -346,19 +371,12 @@ impl Expansion<'_> {
     }
 
     /// Finds rows that a particle may match: the degree of its key is known, the rows are not.
-    fn likely_matches(&self, particle: usize, same: &[u32], matches: &mut Matches) {
+    fn likely_matches(&self, degree: f64, same: &[u32], matches: &mut Matches) {
         matches.rows.clear();
         matches.weight = 0.0;
         matches.squares = 0.0;
         matches.complete = false;
         matches.exact = true;
-        let Some(key) = self.key(self.first, particle) else {
-            return;
-        };
-        let Some(degrees) = &self.leaf.degrees[self.first.class] else {
-            return;
-        };
-        let degree = degree(degrees, key);
         if degree <= 0.0 {
             return;
         }
@@ -385,18 +403,11 @@ impl Expansion<'_> {
         };
     }
 
-    /// The rows with the key of a particle.
-    fn candidates(&self, particle: usize) -> &[u32] {
-        match self.key(self.first, particle) {
-            Some(key) => self.first.other.rows(key),
-            None => &[],
-        }
-    }
-
     /// The matches of a particle among its candidates, their rows only if some have to be looked at.
-    fn count(&self, particle: usize, candidates: &[u32], matches: &mut Matches) -> usize {
+    fn count(&self, particle: usize, known: &Known<'_>, matches: &mut Matches) -> usize {
+        let candidates = known.candidates[particle];
         if self.by_degree {
-            self.likely_matches(particle, candidates, matches);
+            self.likely_matches(known.degrees[particle], candidates, matches);
             return 0;
         }
         if self.all_match() {
@@ -432,9 +443,19 @@ impl Expansion<'_> {
         let mut weights = Vec::with_capacity(all.len());
         let (mut rows, mut squares, mut count) = (0.0, 0.0, 0);
         let (mut complete, mut exact) = (true, true);
-        let candidates: Vec<&[u32]> = (0..all.len()).map(|p| self.candidates(p)).collect();
-        for (particle, candidates) in candidates.iter().enumerate() {
-            count += self.count(particle, candidates, &mut matches);
+        let keys: Vec<Option<u64>> = (0..all.len()).map(|p| self.key(self.first, p)).collect();
+        let known = Known {
+            candidates: self.first.other.rows_of(&keys),
+            degrees: match (&self.leaf.degrees[self.first.class], self.by_degree) {
+                (Some(degrees), true) => {
+                    let of_key = |key: &Option<u64>| key.map_or(0.0, |key| degree(degrees, key));
+                    keys.iter().map(of_key).collect()
+                }
+                _ => vec![0.0; keys.len()],
+            },
+        };
+        for particle in 0..all.len() {
+            count += self.count(particle, &known, &mut matches);
             let weight = all.weights[particle] * matches.weight;
             weights.push(weight);
             rows += weight;
@@ -470,7 +491,7 @@ impl Expansion<'_> {
         };
         if complete {
             for particle in (0..all.len()).filter(|p| weights[*p] > 0.0) {
-                self.matches(particle, candidates[particle], &mut matches);
+                self.matches(particle, known.candidates[particle], &mut matches);
                 for (row, weight) in &matches.rows {
                     push(particle, *row, all.weights[particle] * weight);
                 }
@@ -486,10 +507,10 @@ impl Expansion<'_> {
             let mut chance = 0u64;
             systematic(&weights, draws, |particle, within| {
                 if last != particle {
-                    self.count(particle, candidates[particle], &mut matches);
+                    self.count(particle, &known, &mut matches);
                     last = particle;
                 }
-                let row = match self.drawn(candidates[particle], within, &matches) {
+                let row = match self.drawn(known.candidates[particle], within, &matches) {
                     Some(row) => row,
                     // The rows with its key are not known: any that passes.
                     None if self.by_degree && self.view.passing > 0 => {

@@ -1,8 +1,6 @@
 //! The estimates of `joinwright` against counts.
 
-#[expect(dead_code, reason = "shared with tests that use the rest of it")]
-mod support;
-
+use crate::support;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::datasource::MemTable;

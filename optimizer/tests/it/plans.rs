@@ -1,12 +1,9 @@
 //! The plans that the rule makes, as text to be read in review.
 
-#[expect(dead_code, reason = "shared with tests that use the rest of it")]
-mod support;
-
+use crate::support::{optimized, session, set, table};
 use datafusion::datasource::MemTable;
 use joinwright_optimizer::{JoinOrdering, TraceLog};
 use std::sync::Arc;
-use support::{optimized, session, set, table};
 
 /// `t0` has 1,000 rows, `t1` 100, `t2` 10 and `t3` one. Nothing else is known of them, so every
 /// column counts as a key.

@@ -1,8 +1,6 @@
 //! What queries tell about keys, and statistics of tables that are no files.
 
-#[expect(dead_code, reason = "shared with tests that use the rest of it")]
-mod support;
-
+use crate::support;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use joinwright_optimizer::{

@@ -1,8 +1,6 @@
 //! What DataFusion makes of the statistics that it is given, on tables of Parquet files.
 
-#[expect(dead_code, reason = "shared with tests that use the rest of it")]
-mod support;
-
+use crate::support::{rows, rows_in_order, set};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -21,7 +19,6 @@ use joinwright_optimizer::{JoinOrdering, SessionStateBuilderExt};
 use joinwright_stats::{Catalog, Store, list_parquet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use support::{rows, rows_in_order, set};
 
 /// A folder of tables, each a folder of Parquet files, that goes with the test.
 struct Tables {

@@ -2,11 +2,10 @@
 //! returns without it. Random small tables whose keys meet, random queries over them, sensible and
 //! absurd estimates.
 
-mod support;
-
+use crate::support;
+use crate::support::{absurd_ordering, rows, session, set, table};
 use proptest::prelude::*;
 use std::fmt::Write;
-use support::{absurd_ordering, rows, session, set, table};
 
 /// Columns of a table.
 const COLUMNS: [&str; 3] = ["k0", "k1", "k2"];

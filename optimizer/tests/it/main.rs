@@ -1,0 +1,8 @@
+//! Tests of the optimizer from outside, in one binary: each would link all of DataFusion.
+
+mod inject_statistics;
+mod joinwright;
+mod plans;
+mod same_rows;
+mod statistics;
+mod support;
