@@ -193,9 +193,12 @@ pub(crate) struct EstimateArgs {
     #[arg(long = "arm", value_name = "ARM")]
     pub(crate) arms: Vec<String>,
     /// A file of `query,sub_plan,true_rows`; a sub-plan is the aliases of its relations, sorted, joined by `+`
-    /// [default: the suite's truth]
+    /// [default: the suite's truth; without one as `--joins`]
     #[arg(long, value_name = "FILE")]
     pub(crate) subplans: Option<PathBuf>,
+    /// Instead of listed sub-plans the joins of DataFusion's own plans, of all kinds, which are counted by running them.
+    #[arg(long, conflicts_with = "subplans")]
+    pub(crate) joins: bool,
     /// With the effort that planning can afford; otherwise estimators take the time that they need.
     #[arg(long)]
     pub(crate) as_planned: bool,

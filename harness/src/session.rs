@@ -8,11 +8,14 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::optimizer::Optimizer;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::{
@@ -147,12 +150,7 @@ impl Session {
     }
 
     fn set(&self, option: &str, value: &str) -> Result<()> {
-        let state = self.context.state_ref();
-        let mut state = state.write();
-        let options = state.config_mut().options_mut();
-        options
-            .set(option, value)
-            .with_context(|| format!("cannot set {option} to {value}"))
+        set_in(&self.context, option, value)
     }
 
     async fn register(&self, tables: &[TablePath]) -> Result<()> {
@@ -193,19 +191,63 @@ impl Session {
         .await
     }
 
+    /// The joins of DataFusion's own plan of the last statement of `sql` that returns rows, with the estimates of this arm's
+    /// estimator, `thorough` ones or those that planning uses.
+    pub(crate) async fn default_joins(
+        &self,
+        sql: &str,
+        thorough: bool,
+    ) -> Result<Vec<(LogicalPlan, PlanLine)>> {
+        let context = SessionContext::new_with_state(self.context.state());
+        set_in(&context, "joinwright.enabled", "false")?;
+        self.optimized_in(&context, sql, |plan, context| {
+            let snapshot = self.catalog.snapshot();
+            let options = options(context);
+            let lines = estimate_plan(&plan, &snapshot, &self.ordering, &options, thorough);
+            let mut nodes = vec![];
+            nodes_of(&plan, &mut nodes);
+            let nodes = nodes.into_iter().cloned().zip(lines);
+            nodes
+                .filter(|(node, _)| matches!(node, LogicalPlan::Join(_)))
+                .collect()
+        })
+        .await
+    }
+
+    /// The number of rows that an optimized plan returns.
+    pub(crate) async fn count(&self, plan: LogicalPlan) -> Result<u64> {
+        let none: Vec<datafusion::logical_expr::Expr> = vec![];
+        let count = LogicalPlanBuilder::from(plan).aggregate(none, [count(lit(1))])?;
+        let counted = self.context.execute_logical_plan(count.build()?).await?;
+        let batches = counted.collect().await?;
+        let rows = batches.iter().find(|batch| batch.num_rows() == 1);
+        let rows = rows.context("a count has no row")?;
+        let rows = rows.column(0).as_primitive_opt::<Int64Type>();
+        Ok(rows.context("a count is no integer")?.value(0).try_into()?)
+    }
+
     async fn optimized<T>(
         &self,
         sql: &str,
         look: impl Fn(LogicalPlan, &SessionContext) -> T,
     ) -> Result<T> {
         let context = SessionContext::new_with_state(self.context.state());
+        self.optimized_in(&context, sql, look).await
+    }
+
+    async fn optimized_in<T>(
+        &self,
+        context: &SessionContext,
+        sql: &str,
+        look: impl Fn(LogicalPlan, &SessionContext) -> T,
+    ) -> Result<T> {
         let mut optimized = None;
         for statement in parse(sql)? {
             let state = context.state();
             let plan = state.statement_to_plan(statement).await?;
             if returns_rows(&plan) {
                 let plan = state.optimize(&plan)?;
-                optimized = Some(look(plan, &context));
+                optimized = Some(look(plan, context));
                 continue;
             }
             match plan {
@@ -261,9 +303,26 @@ impl Session {
             _ => observe(&plan, &snapshot, &self.ordering, &options),
         };
         Planned {
-            lines: estimate_plan(&plan, &snapshot, &self.ordering, &options),
+            lines: estimate_plan(&plan, &snapshot, &self.ordering, &options, false),
             regions,
         }
+    }
+}
+
+fn set_in(context: &SessionContext, option: &str, value: &str) -> Result<()> {
+    let state = context.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
+    options
+        .set(option, value)
+        .with_context(|| format!("cannot set {option} to {value}"))
+}
+
+/// The nodes of a plan in the order of `EXPLAIN`.
+fn nodes_of<'a>(plan: &'a LogicalPlan, nodes: &mut Vec<&'a LogicalPlan>) {
+    nodes.push(plan);
+    for input in plan.inputs() {
+        nodes_of(input, nodes);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::estimate::{
     key_profile, selectivity,
 };
 use crate::extract;
-use crate::query_graph::Relation;
+use crate::query_graph::{Membership, Relation};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
@@ -57,7 +57,11 @@ impl Deriver<'_> {
 
     fn node(&self, plan: &LogicalPlan) -> Profile {
         if let Some(peeled) = peel(plan) {
-            return crate::estimate::restricted(&self.table(peeled, String::new()));
+            let relation = self.table(peeled, String::new());
+            if relation.predicates.is_empty() {
+                return crate::estimate::restricted(&relation);
+            }
+            return self.region(&extract::Region::of_one(plan, relation));
         }
         match plan {
             LogicalPlan::TableScan(scan) => {
@@ -149,6 +153,9 @@ impl Deriver<'_> {
         if let Some(peeled) = peel(leaf) {
             return self.table(peeled, alias);
         }
+        if let Some(relation) = self.semi_joined(leaf) {
+            return Relation { alias, ..relation };
+        }
         let base = self.profile(leaf);
         Relation {
             alias,
@@ -158,6 +165,7 @@ impl Deriver<'_> {
             base,
             predicates: vec![],
             details: None,
+            memberships: vec![],
         }
     }
 
@@ -191,6 +199,7 @@ impl Deriver<'_> {
             predicates: peeled.predicates,
             output,
             details,
+            memberships: vec![],
         }
     }
 
@@ -316,39 +325,194 @@ impl Deriver<'_> {
 
     fn join(&self, plan: &LogicalPlan, join: &Join) -> Profile {
         if let Some(region) = extract::region(plan, self) {
-            let cardinalities = self.estimator.prepare(&region.graph);
-            let all = region.graph.join_graph().all();
-            let estimate = Cardinalities::estimate(cardinalities.as_ref(), all);
-            let profiles: Vec<Profile> = region
-                .graph
-                .relations
-                .iter()
-                .map(crate::estimate::restricted)
-                .collect();
-            let columns = region
-                .output
-                .iter()
-                .map(|(relation, field)| {
-                    let mut column = profiles[*relation].columns[*field].clone();
-                    column.shrink(profiles[*relation].rows, estimate.rows);
-                    column
-                })
-                .collect();
-            return Profile {
-                rows: estimate.rows,
-                source: estimate.source,
-                known: profiles.iter().all(|p| p.known),
-                stale: profiles.iter().any(|p| p.stale),
-                columns,
-            };
+            return self.region(&region);
         }
-        self.two_way_join(join)
+        if let Some(profile) = self.outer_join(join) {
+            return profile;
+        }
+        if let Some(profile) = self.semi_join(join) {
+            return profile;
+        }
+        self.two_way_join(join, self.profile(&join.left), self.profile(&join.right))
     }
 
-    /// A join that is no region of its own: an outer, semi, anti or mark join.
-    fn two_way_join(&self, join: &Join) -> Profile {
-        let left = self.profile(&join.left);
-        let right = self.profile(&join.right);
+    /// The profile of a region.
+    fn region(&self, region: &extract::Region) -> Profile {
+        let cardinalities = self.estimator.prepare(&region.graph);
+        let all = region.graph.join_graph().all();
+        let estimate = Cardinalities::estimate(cardinalities.as_ref(), all);
+        let profiles: Vec<Profile> = region
+            .graph
+            .relations
+            .iter()
+            .map(crate::estimate::restricted)
+            .collect();
+        let columns = region
+            .output
+            .iter()
+            .map(|(relation, field)| {
+                let mut column = profiles[*relation].columns[*field].clone();
+                column.shrink(profiles[*relation].rows, estimate.rows);
+                column
+            })
+            .collect();
+        Profile {
+            rows: estimate.rows,
+            source: estimate.source,
+            known: profiles.iter().all(|p| p.known),
+            stale: profiles.iter().any(|p| p.stale),
+            columns,
+        }
+    }
+
+    /// A left or right join: the inner join, and the rows of one side that the anti join leaves.
+    fn outer_join(&self, join: &Join) -> Option<Profile> {
+        let (anti_type, extended) = match join.join_type {
+            JoinType::Left => (
+                JoinType::LeftAnti,
+                join.left.schema().fields().len()..usize::MAX,
+            ),
+            JoinType::Right => (JoinType::RightAnti, 0..join.left.schema().fields().len()),
+            _ => return None,
+        };
+        let of_type = |join_type| Join {
+            join_type,
+            ..join.clone()
+        };
+        let inner = LogicalPlan::Join(of_type(JoinType::Inner));
+        let mut profile = self.region(&extract::region(&inner, self)?);
+        let alone = self.semi_join(&of_type(anti_type))?;
+        let matched = profile.rows;
+        profile.rows += alone.rows;
+        profile.source = profile.source.max(alone.source);
+        for (at, column) in profile.columns.iter_mut().enumerate() {
+            if extended.contains(&at) {
+                // Rows without a partner have NULL there.
+                let nulls = matched * column.null_fraction + alone.rows;
+                column.null_fraction = (nulls / profile.rows).clamp(0.0, 1.0);
+            }
+        }
+        Some(profile)
+    }
+
+    /// A semi or anti join whose outer side is a table or a region: it restricts the one relation that has its keys.
+    fn semi_join(&self, join: &Join) -> Option<Profile> {
+        let semi = Semi::of(join)?;
+        let mut region = extract::region(semi.outer, self).or_else(|| {
+            let relation = self.relation(semi.outer, String::new());
+            relation
+                .table
+                .is_some()
+                .then(|| extract::Region::of_one(semi.outer, relation))
+        })?;
+        let fields = semi.outer_fields()?;
+        let mut owners = fields.iter().map(|field| region.output.get(*field));
+        let owner = owners.next()??.0;
+        if !owners.all(|other| other.is_some_and(|other| other.0 == owner)) {
+            return None;
+        }
+        let relations = &region.graph.relations;
+        let profiles: Vec<Profile> = relations.iter().map(crate::estimate::restricted).collect();
+        let outer = Profile {
+            columns: region
+                .output
+                .iter()
+                .map(|(relation, field)| profiles[*relation].columns[*field].clone())
+                .collect(),
+            ..profiles.get(owner)?.clone()
+        };
+        let fields: Vec<usize> = fields.iter().map(|field| region.output[*field].1).collect();
+        let membership =
+            self.membership(&semi, &fields, region.graph.relations.get(owner)?, outer)?;
+        region.graph.relations[owner].memberships.push(membership);
+        Some(self.region(&region))
+    }
+
+    /// A table under semi and anti joins, and under what a table may be under.
+    #[recursive::recursive]
+    fn semi_joined(&self, plan: &LogicalPlan) -> Option<Relation> {
+        match plan {
+            LogicalPlan::SubqueryAlias(alias) => self.semi_joined(&alias.input),
+            LogicalPlan::Filter(filter) => {
+                let mut relation = self.semi_joined(&filter.input)?;
+                let schema = filter.input.schema();
+                let name = |c: &Column| {
+                    let place = *relation.output.get(schema.maybe_index_of_column(c)?)?;
+                    relation.base_columns.get(place).cloned()
+                };
+                let predicate = rename(&filter.predicate, &name)?;
+                relation.predicates.push(predicate);
+                Some(relation)
+            }
+            LogicalPlan::Projection(projection) => {
+                let mut relation = self.semi_joined(&projection.input)?;
+                let schema = projection.input.schema();
+                let place = |e: &Expr| {
+                    let index = schema.maybe_index_of_column(extract::plain_column(e)?)?;
+                    relation.output.get(index).copied()
+                };
+                relation.output = projection.expr.iter().map(place).collect::<Option<_>>()?;
+                Some(relation)
+            }
+            LogicalPlan::Join(join) => {
+                let semi = Semi::of(join)?;
+                let mut relation = match peel(semi.outer) {
+                    Some(peeled) => self.table(peeled, String::new()),
+                    None => self.semi_joined(semi.outer)?,
+                };
+                let fields = semi.outer_fields()?;
+                let outer = crate::estimate::restricted(&relation);
+                let membership = self.membership(&semi, &fields, &relation, outer)?;
+                relation.memberships.push(membership);
+                Some(relation)
+            }
+            _ => None,
+        }
+    }
+
+    /// What a semi or anti join means for the relation that has its keys in `fields` of its schema; `outer` is the profile of the
+    /// join's outer side.
+    fn membership(
+        &self,
+        semi: &Semi<'_>,
+        fields: &[usize],
+        relation: &Relation,
+        outer: Profile,
+    ) -> Option<Membership> {
+        let other = self.relation(semi.inner, String::new());
+        let rows = outer.rows;
+        let inner = crate::estimate::restricted(&other);
+        let (left, right) = match semi.outer_is_left {
+            true => (outer, inner),
+            false => (inner, outer),
+        };
+        let joined = self.two_way_join(semi.join, left, right);
+        let name = |relation: &Relation, field: usize| {
+            relation
+                .base_columns
+                .get(*relation.output.get(field)?)
+                .cloned()
+        };
+        let keys = match semi.join.filter {
+            Some(_) => Some(vec![]),
+            None => fields
+                .iter()
+                .zip(semi.inner_fields().unwrap_or_default())
+                .map(|(field, other_field)| {
+                    Some((name(relation, *field)?, name(&other, other_field)?))
+                })
+                .collect(),
+        };
+        Some(Membership {
+            keys: keys?,
+            other: Arc::new(other),
+            anti: semi.anti,
+            share: (joined.rows / rows).clamp(0.0, 1.0),
+        })
+    }
+
+    /// A join that is no region of its own: an outer, semi, anti or mark join, of inputs with these profiles.
+    fn two_way_join(&self, join: &Join, left: Profile, right: Profile) -> Profile {
         let mut inner = left.rows * right.rows;
         // Of the left rows the share with a partner, and of the right rows.
         let (mut left_match, mut right_match) = (1.0_f64, 1.0_f64);
@@ -381,9 +545,14 @@ impl Deriver<'_> {
         let anti = |share: f64| (1.0 - share).max(LEAST_ANTI_SHARE);
         let rows = match join.join_type {
             JoinType::Inner => inner,
-            JoinType::Left => inner.max(left.rows),
-            JoinType::Right => inner.max(right.rows),
-            JoinType::Full => inner.max(left.rows).max(right.rows),
+            JoinType::Left => inner.max(left.rows * left_match) + left.rows * (1.0 - left_match),
+            JoinType::Right => {
+                inner.max(right.rows * right_match) + right.rows * (1.0 - right_match)
+            }
+            JoinType::Full => {
+                let alone = left.rows * (1.0 - left_match) + right.rows * (1.0 - right_match);
+                inner + alone
+            }
             JoinType::LeftSemi => left.rows * left_match,
             JoinType::RightSemi => right.rows * right_match,
             JoinType::LeftAnti => left.rows * anti(left_match),
@@ -393,6 +562,7 @@ impl Deriver<'_> {
         };
         let known = left.known && right.known;
         let stale = left.stale || right.stale;
+        let rows_of = (left.rows, right.rows);
         let mut profile = match join.join_type {
             JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
             JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
@@ -411,7 +581,74 @@ impl Deriver<'_> {
         profile.set_rows(rows);
         profile.source = source;
         profile.known = known;
+        let left_fields = join.left.schema().fields().len();
+        // Rows without a partner have NULL in the columns of the other side.
+        let alone =
+            |matching: f64, rows: f64, total: f64| (rows * (1.0 - matching) / total).min(1.0);
+        let of_left = alone(right_match, rows_of.1, rows);
+        let of_right = alone(left_match, rows_of.0, rows);
+        for (at, column) in profile.columns.iter_mut().enumerate() {
+            let nulls = match join.join_type {
+                JoinType::Left if at >= left_fields => of_right,
+                JoinType::Right if at < left_fields => of_left,
+                JoinType::Full if at < left_fields => of_left,
+                JoinType::Full => of_right,
+                _ => continue,
+            };
+            column.null_fraction = (nulls + (1.0 - nulls) * column.null_fraction).clamp(0.0, 1.0);
+        }
         profile
+    }
+}
+
+/// A semi or anti join.
+struct Semi<'a> {
+    join: &'a Join,
+    /// The side whose rows are kept or not.
+    outer: &'a LogicalPlan,
+    inner: &'a LogicalPlan,
+    outer_is_left: bool,
+    anti: bool,
+}
+
+impl<'a> Semi<'a> {
+    fn of(join: &'a Join) -> Option<Self> {
+        let (outer_is_left, anti) = match join.join_type {
+            JoinType::LeftSemi => (true, false),
+            JoinType::LeftAnti => (true, true),
+            JoinType::RightSemi => (false, false),
+            JoinType::RightAnti => (false, true),
+            _ => return None,
+        };
+        let (outer, inner) = match outer_is_left {
+            true => (join.left.as_ref(), join.right.as_ref()),
+            false => (join.right.as_ref(), join.left.as_ref()),
+        };
+        (!join.on.is_empty()).then_some(Self {
+            join,
+            outer,
+            inner,
+            outer_is_left,
+            anti,
+        })
+    }
+
+    /// The keys as fields of the outer side; `None` if one is no column.
+    fn outer_fields(&self) -> Option<Vec<usize>> {
+        let schema = self.outer.schema();
+        let on = self.join.on.iter();
+        let keys = on.map(|(left, right)| if self.outer_is_left { left } else { right });
+        keys.map(|key| schema.maybe_index_of_column(extract::plain_column(key)?))
+            .collect()
+    }
+
+    /// The keys as fields of the inner side; `None` if one is no column.
+    fn inner_fields(&self) -> Option<Vec<usize>> {
+        let schema = self.inner.schema();
+        let on = self.join.on.iter();
+        let keys = on.map(|(left, right)| if self.outer_is_left { right } else { left });
+        keys.map(|key| schema.maybe_index_of_column(extract::plain_column(key)?))
+            .collect()
     }
 }
 

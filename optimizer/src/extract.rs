@@ -8,7 +8,7 @@
 use crate::derive::Deriver;
 use crate::join_tree::JoinTree;
 use crate::query_graph::{
-    EqualityClass, JoinFilter, Member, QueryGraph, region_column, resolve_region_column,
+    EqualityClass, JoinFilter, Member, QueryGraph, Relation, region_column, resolve_region_column,
 };
 use crate::relset::{MAX_RELATIONS, RelSet};
 use datafusion::arrow::datatypes::DataType;
@@ -36,6 +36,25 @@ pub(crate) struct Region {
     pub(crate) constants: Vec<Expr>,
     /// The equalities that the classes close, as the plan has them.
     pub(crate) equalities: Vec<(Expr, Expr)>,
+}
+
+impl Region {
+    /// A region without a join.
+    pub(crate) fn of_one(plan: &LogicalPlan, relation: Relation) -> Self {
+        Self {
+            output: (0..relation.output.len()).map(|field| (0, field)).collect(),
+            graph: QueryGraph {
+                relations: vec![relation],
+                classes: vec![],
+                filters: vec![],
+            },
+            leaves: vec![plan.clone()],
+            written: JoinTree::Leaf(0),
+            leaf_predicates: vec![vec![]],
+            constants: vec![],
+            equalities: vec![],
+        }
+    }
 }
 
 /// The region whose topmost join is `plan`; `None` if it is not one, or has a shape that is not

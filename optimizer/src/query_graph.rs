@@ -40,6 +40,22 @@ pub struct Relation {
     pub output: Vec<usize>,
     /// Samples, histograms and degrees of the table, where it has been analyzed.
     pub details: Option<Arc<TableDetails>>,
+    /// Semi and anti joins that restrict the relation, beside its predicates.
+    pub memberships: Vec<Membership>,
+}
+
+/// A semi or anti join of a relation.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// Columns that have to be equal: of the relation, and of the other one, by their names in `base_columns`. Empty where the
+    /// join has other conditions, too, so that only `share` is known.
+    pub keys: Vec<(String, String)>,
+    /// The relation with the partners.
+    pub other: Arc<Relation>,
+    /// Rows without a partner are kept, not those with one.
+    pub anti: bool,
+    /// The share of rows that is kept as far as statistics of columns tell, within [0, 1].
+    pub share: f64,
 }
 
 /// Key expressions that are equal to each other, by written predicates or by transitivity.

@@ -3,7 +3,7 @@
 use crate::cost::{CostModel, Cout};
 use crate::enumerate::{DpCcp, Enumerator, Exhaustive, Goo, Written};
 use crate::estimate::{
-    Bound, CardinalityEstimator, DataFusion, Joinwright, Sample, Simpli, Textbook,
+    Bound, CardinalityEstimator, DataFusion, Joinwright, KeySample, Sample, Simpli, Textbook,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ impl Default for Registry {
         registry.add_estimator(Arc::new(Bound));
         registry.add_estimator(Arc::new(DataFusion));
         registry.add_estimator(Arc::new(Joinwright));
+        registry.add_estimator(Arc::new(KeySample));
         registry.add_estimator(Arc::new(Sample));
         registry.add_estimator(Arc::new(Simpli));
         registry.add_estimator(Arc::new(Textbook));

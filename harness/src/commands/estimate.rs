@@ -10,7 +10,7 @@ use joinwright_optimizer::Registry;
 use joinwright_optimizer::relset::RelSet;
 use serde::Serialize;
 
-use super::{Prepared, block_on, prepare, print};
+use super::{Prepared, block_on, joins, prepare, print};
 use crate::arm::Arm;
 use crate::cli::EstimateArgs;
 use crate::injection::QuerySessions;
@@ -46,29 +46,36 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
         args.suite.scale,
         args.suite.queries.as_deref(),
     )?;
-    let Some(path) = args.subplans.as_ref().or(suite.truth.as_ref()) else {
-        bail!(
-            "suite {} has no truth: name a file with --subplans",
-            suite.name
-        );
-    };
-    let truth = read_truth(path)?;
     let mut queries = suite.read_queries(&args.only)?;
-    queries.retain(|query| truth.contains_key(&query.name));
-    if queries.is_empty() {
-        bail!("{} has no sub-plan of these queries", path.display());
-    }
+    let truth = match args.subplans.as_ref().or(suite.truth.as_ref()) {
+        Some(path) if !args.joins => {
+            let truth = read_truth(path)?;
+            queries.retain(|query| truth.contains_key(&query.name));
+            if queries.is_empty() {
+                bail!("{} has no sub-plan of these queries", path.display());
+            }
+            Some(truth)
+        }
+        _ => None,
+    };
     let threads = available_threads();
     let estimates = block_on(threads, async {
         let prepared = prepare(&suite, &queries, &args.suite, &mut Interrupt::listen()).await?;
         let Prepared { tables, catalog } = &prepared;
-        let mut estimates = vec![];
+        let mut sessions = vec![];
         for arm in &arms {
             let data = (&tables[..], catalog);
             let purpose = Purpose::Explain;
-            let sessions =
-                QuerySessions::open(arm, &suite, data, registry, threads, purpose).await?;
-            estimates.push(estimate_arm(arm, &sessions, &queries, &truth, !args.as_planned).await?);
+            let opened = QuerySessions::open(arm, &suite, data, registry, threads, purpose);
+            sessions.push((arm, opened.await?));
+        }
+        let thorough = !args.as_planned;
+        let Some(truth) = truth else {
+            return joins::estimate(&sessions, &queries, thorough).await;
+        };
+        let mut estimates = vec![];
+        for (arm, sessions) in &sessions {
+            estimates.push(estimate_arm(arm, sessions, &queries, &truth, thorough).await?);
         }
         Ok(estimates)
     })?;

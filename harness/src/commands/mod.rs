@@ -4,6 +4,7 @@ mod analyze;
 mod bench;
 mod estimate;
 mod explain;
+mod joins;
 mod plan;
 mod sql;
 mod stats;

@@ -156,6 +156,7 @@ mod tests {
             predicates,
             output: vec![0, 1],
             details: None,
+            memberships: vec![],
         };
         let found = selectivity(&relation).0;
         assert!((found - share).abs() < 1e-9, "{found}, not {share}");

@@ -63,7 +63,13 @@ pub(crate) fn evaluate(
             let prints = set.batch.column(place);
             return fingerprints(predicate, prints, &column.name, &data_type);
         }
-        rounded |= field.metadata().contains_key(CODING);
+        if field.metadata().contains_key(CODING) {
+            // Rounded values lie in the right ranges, and equal nothing.
+            if !of_ranges(predicate) {
+                return None;
+            }
+            rounded = true;
+        }
         if refs.len() == 1 && set.batch.num_rows() > MANY_ROWS {
             codes = set.codes(&column.name);
         }
@@ -96,6 +102,31 @@ pub(crate) fn evaluate(
         }
     };
     Some(Passed { rows, rounded })
+}
+
+/// Whether a predicate only compares with constants, by order.
+fn of_ranges(predicate: &Expr) -> bool {
+    let is_plain = |e: &Expr| match e {
+        Expr::Column(_) | Expr::Literal(..) => true,
+        Expr::Cast(cast) => matches!(*cast.expr, Expr::Column(_) | Expr::Literal(..)),
+        _ => false,
+    };
+    match predicate {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
+            Operator::And | Operator::Or => of_ranges(left) && of_ranges(right),
+            Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq => {
+                is_plain(left) && is_plain(right)
+            }
+            _ => false,
+        },
+        Expr::Between(between) => {
+            let ends = [&between.expr, &between.low, &between.high];
+            ends.into_iter().all(|e| is_plain(e))
+        }
+        Expr::Not(inner) => of_ranges(inner),
+        Expr::IsNull(inner) | Expr::IsNotNull(inner) => is_plain(inner),
+        _ => false,
+    }
 }
 
 /// Whether only fingerprints of a column are known.

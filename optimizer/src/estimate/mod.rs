@@ -5,6 +5,7 @@
 //! | `joinwright` | [`Joinwright`]: joins the rows that statistics know one by one |
 //! | `bound` | [`Bound`]: a guaranteed upper bound, from known rows and degrees |
 //! | `datafusion` | [`DataFusion`]: what DataFusion's own formulas say |
+//! | `keysample` | [`KeySample`]: samples that hold all rows of certain keys, joined |
 //! | `sample` | [`Sample`]: predicates evaluated on rows, joins as `textbook` |
 //! | `simpli` | [`Simpli`]: table sizes alone |
 //! | `textbook` | [`Textbook`]: NDV, min/max, null fractions; independence, containment |
@@ -30,7 +31,7 @@ mod textbook;
 pub use self::datafusion::DataFusion;
 pub use bound::Bound;
 pub use inject::{Inject, Noise};
-pub use joinwright::Joinwright;
+pub use joinwright::{Joinwright, KeySample};
 pub(crate) use literal::compare;
 pub use profile::{ColumnProfile, Profile, distinct_after};
 pub use sample::Sample;

@@ -47,6 +47,14 @@ pub(crate) fn restricted(relation: &Relation) -> Profile {
             .position(|name| *name == c.name)
     };
     selectivity::restrict(&mut profile, &relation.predicates, &column);
+    if !relation.memberships.is_empty() {
+        let shares = relation
+            .memberships
+            .iter()
+            .map(|membership| membership.share);
+        profile.set_rows((profile.rows * shares.product::<f64>()).max(MIN_ROWS));
+        profile.source = profile.source.max(EstimateSource::Ndv);
+    }
     profile.columns = relation
         .output
         .iter()
@@ -363,6 +371,7 @@ mod tests {
             predicates: vec![],
             output: (0..ndvs.len()).collect(),
             details: None,
+            memberships: vec![],
         }
     }
 

@@ -106,6 +106,9 @@ fn write_tree(tree: &JoinTree, region: &Region, text: &mut String) {
             // Writing to a string does not fail.
             let _ = write!(text, "{} {:?}", relation.alias, relation.table);
             let _ = write!(text, " {} {predicates:?}", relation.base.rows);
+            for membership in &relation.memberships {
+                let _ = write!(text, " {:?} {}", membership.keys, membership.share);
+            }
         }
     }
 }

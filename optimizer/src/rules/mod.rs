@@ -2,11 +2,13 @@
 
 mod inject_statistics;
 mod memory;
+mod plan_lines;
 mod regions;
 mod reorder_joins;
 mod session;
 
 pub use inject_statistics::InjectStatistics;
+pub use plan_lines::{PlanLine, estimate_plan};
 pub use regions::{EstimatedRegion, estimate_regions};
-pub use reorder_joins::{PlanLine, ReorderJoins, estimate_plan, observe};
+pub use reorder_joins::{ReorderJoins, observe};
 pub use session::{JoinOrdering, SessionStateBuilderExt};

@@ -10,7 +10,7 @@ use crate::cost::CostModel;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
 use crate::enumerate::{Enumerator, Problem, StopReason, Written};
-use crate::estimate::{Cardinalities, CardinalityEstimator, EstimateSource};
+use crate::estimate::{Cardinalities, CardinalityEstimator};
 use crate::extract::{self, Expansion, Region, rename_columns};
 use crate::join_graph::EdgeKind;
 use crate::join_tree::JoinTree;
@@ -101,51 +101,6 @@ pub fn observe(
             vec![]
         }
     }
-}
-
-/// A node of a plan with the rows estimated for it.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct PlanLine {
-    /// Depth in the plan; the root has none.
-    pub depth: usize,
-    /// The node as `EXPLAIN` prints it.
-    pub text: String,
-    /// Estimated rows.
-    pub est_rows: f64,
-    /// Where the estimate came from.
-    pub source: EstimateSource,
-}
-
-/// Each node of a plan with the rows estimated for it, in the order of `EXPLAIN`. Empty if the
-/// options name an estimator that the registry does not have.
-pub fn estimate_plan(
-    plan: &LogicalPlan,
-    snapshot: &Snapshot,
-    ordering: &JoinOrdering,
-    options: &JoinwrightOptions,
-) -> Vec<PlanLine> {
-    #[recursive::recursive]
-    fn visit(plan: &LogicalPlan, depth: usize, deriver: &Deriver<'_>, lines: &mut Vec<PlanLine>) {
-        let profile = deriver.profile(plan);
-        lines.push(PlanLine {
-            depth,
-            text: plan.display().to_string(),
-            est_rows: profile.rows,
-            source: profile.source,
-        });
-        for input in plan.inputs() {
-            visit(input, depth + 1, deriver, lines);
-        }
-    }
-    let mut lines = vec![];
-    if let Some(estimator) = ordering.registry.estimator(&options.estimator) {
-        let deriver = Deriver {
-            snapshot,
-            estimator: estimator.as_ref(),
-        };
-        visit(plan, 0, &deriver, &mut lines);
-    }
-    lines
 }
 
 /// The parts that the options name.

@@ -1,5 +1,6 @@
 //! One relation: its rows after its predicates, and the rows of it that are known one by one.
 
+use super::members::{Members, members};
 use crate::estimate::evaluate::evaluate;
 use crate::estimate::profile::MIN_ROWS;
 use crate::estimate::{EstimateSource, restricted};
@@ -64,6 +65,25 @@ impl View {
         self.passing = pass.count_set_bits();
         self.list = Arc::default();
         self.pass = Some(pass);
+    }
+
+    /// Drops the rows that semi and anti joins drop, or lets all rows count for less. Returns the factor of that.
+    fn restrict_members(&mut self, relation: &Relation) -> f64 {
+        let mut factor = 1.0;
+        for membership in &relation.memberships {
+            match members(membership, &self.set) {
+                Members::Rows(rows) => self.restrict(&rows),
+                Members::Share(share) => factor *= share,
+            }
+        }
+        match &mut self.rate {
+            Rate::Constant(rate) => *rate *= factor,
+            Rate::ByKey(_, rates, overall) => {
+                rates.values_mut().for_each(|rate| *rate *= factor);
+                *overall *= factor;
+            }
+        }
+        factor
     }
 
     /// All rows pass, and none counts for less than one.
@@ -192,7 +212,7 @@ impl Leaf {
                 .iter()
                 .map(|class| class.relations().contains(at))
                 .collect(),
-            unfiltered: conjuncts.is_empty(),
+            unfiltered: conjuncts.is_empty() && relation.memberships.is_empty(),
         };
         leaf.look(
             relation,
@@ -262,7 +282,11 @@ impl Leaf {
                 }
                 self.rated = true;
             }
-            self.source = match rest.is_empty() {
+            let factor = all.restrict_members(relation);
+            if let Some(sample) = &mut self.uniform {
+                sample.restrict_members(relation);
+            }
+            self.source = match rest.is_empty() && factor == 1.0 {
                 true => EstimateSource::Exact,
                 false => EstimateSource::Sample,
             };
@@ -274,11 +298,16 @@ impl Leaf {
         }
         let (mut seen, mut hits) = (0.0, 0.0);
         let mut whole = true;
+        // A semi join leaves either some of the rows, or all of them for less.
+        let mut filter = |view: &mut View| {
+            whole &= filter(view).is_empty();
+            let factor = view.restrict_members(relation);
+            seen += view.set.batch.num_rows() as f64;
+            hits += view.passing as f64 * factor;
+        };
         let mut uniform = uniform;
         if let Some(view) = &mut uniform {
-            whole &= filter(view).is_empty();
-            seen += view.set.batch.num_rows() as f64;
-            hits += view.passing as f64;
+            filter(view);
         }
         for (class, column) in columns.iter().enumerate() {
             let Some(column) = column else { continue };
@@ -291,13 +320,11 @@ impl Leaf {
             };
             let share = below as f64 / u64::MAX as f64;
             let mut view = View::new(Arc::clone(&set), columns, 1.0 / share.max(1e-12));
-            whole &= filter(&mut view).is_empty();
-            seen += set.batch.num_rows() as f64;
-            hits += view.passing as f64;
+            filter(&mut view);
             self.by_key[class] = Some(view);
         }
         self.uniform = uniform;
-        if seen > 0.0 && whole && !conjuncts.is_empty() {
+        if seen > 0.0 && whole && !self.unfiltered {
             let share = small_count(hits, seen, prior);
             self.rows = (rows * share).clamp(MIN_ROWS, rows.max(MIN_ROWS));
             self.source = EstimateSource::Sample;
@@ -312,7 +339,7 @@ impl Leaf {
 
 /// The share of rows that pass, of which `hits` among `seen` did, and `prior` was expected: the mean of a Gamma–Poisson posterior.
 /// Never zero, and `prior` where nothing was seen.
-fn small_count(hits: f64, seen: f64, prior: f64) -> f64 {
+pub(super) fn small_count(hits: f64, seen: f64, prior: f64) -> f64 {
     let prior = prior.clamp(f64::MIN_POSITIVE, 1.0);
     ((PRIOR_HITS + hits) / (PRIOR_HITS / prior + seen)).min(1.0)
 }
@@ -321,6 +348,7 @@ fn small_count(hits: f64, seen: f64, prior: f64) -> f64 {
 fn prior_of<'a>(relation: &Relation, conjuncts: impl Iterator<Item = &'a Expr>) -> f64 {
     let alone = Relation {
         predicates: conjuncts.cloned().collect(),
+        memberships: vec![],
         ..relation.clone()
     };
     (restricted(&alone).rows / relation.base.rows).clamp(0.0, 1.0)
@@ -355,7 +383,7 @@ fn rate_of_rest(prior: f64, some: &View, both: &View, all: &View) -> Rate {
     Rate::ByKey(Arc::clone(large), rates.collect(), overall)
 }
 
-fn type_of(relation: &Relation, name: &str) -> Option<DataType> {
+pub(super) fn type_of(relation: &Relation, name: &str) -> Option<DataType> {
     let place = relation.base_columns.iter().position(|c| c == name)?;
     Some(relation.base.columns.get(place)?.data_type.clone())
 }

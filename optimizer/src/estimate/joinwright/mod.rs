@@ -8,6 +8,7 @@
 
 mod effort;
 pub(super) mod leaf;
+mod members;
 mod particles;
 mod theta;
 
@@ -53,6 +54,25 @@ impl CardinalityEstimator for Joinwright {
     }
 }
 
+/// Samples that hold all rows of certain keys, joined with each other (correlated sampling; Vengerov et al., VLDB 2015), and
+/// nothing else: no degrees, no chaining. Where they run dry it falls back to [`Textbook`] with the rows that leaves have.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeySample;
+
+impl CardinalityEstimator for KeySample {
+    fn name(&self) -> &str {
+        "keysample"
+    }
+
+    fn prepare(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
+        Box::new(Prepared::new(graph, PLANNING, None).of_samples())
+    }
+
+    fn prepare_thoroughly(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
+        Box::new(Prepared::new(graph, THOROUGH, None).of_samples())
+    }
+}
+
 /// What is known of a set of relations in one lineage.
 #[derive(Debug)]
 struct Node {
@@ -77,6 +97,8 @@ struct Prepared {
     effort: Effort,
     /// Only where there is time for them.
     bounds: Option<Bounds>,
+    /// Smaller sets are the prior of larger ones.
+    chaining: bool,
     nodes: RefCell<HashMap<(RelSet, usize), Rc<Node>>>,
     estimates: RefCell<HashMap<RelSet, Estimate>>,
 }
@@ -121,6 +143,7 @@ impl Prepared {
         Self {
             effort: Effort::new(&joins, rows * joined_rows),
             bounds,
+            chaining: true,
             leaves,
             joins,
             lineages,
@@ -129,6 +152,13 @@ impl Prepared {
             nodes: RefCell::default(),
             estimates: RefCell::new(HashMap::new()),
         }
+    }
+
+    /// Without degrees and without chaining.
+    fn of_samples(mut self) -> Self {
+        self.lineages.iter_mut().for_each(Lineage::forget_degrees);
+        self.chaining = false;
+        self
     }
 
     fn components(&self, set: RelSet) -> Vec<RelSet> {
@@ -360,7 +390,7 @@ impl Prepared {
                 upper_bound: None,
             };
         }
-        if set.len() > self.effort.relations {
+        if self.chaining && set.len() > self.effort.relations {
             return Estimate {
                 rows: self.prior(set).max(MIN_ROWS),
                 source: EstimateSource::KeySample,
@@ -432,7 +462,7 @@ impl Prepared {
             true => i32::MAX,
             false => 1,
         };
-        for a in set.iter() {
+        for a in set.iter().filter(|_| self.chaining) {
             let without_a = set.minus(RelSet::single(a));
             if !self.joins.is_connected(without_a) {
                 continue;

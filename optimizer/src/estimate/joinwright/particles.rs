@@ -193,6 +193,15 @@ impl Lineage {
         }
     }
 
+    /// Leaves out relations whose rows are neither known nor in a sample of keys.
+    pub(super) fn forget_degrees(&mut self) {
+        for (view, by_degree) in self.views.iter_mut().zip(&self.by_degree) {
+            if *by_degree {
+                *view = None;
+            }
+        }
+    }
+
     /// How many passing rows there are of a row's key. A sample of keys has all rows of some keys, so that nothing seen there
     /// says little of keys with many rows.
     pub(super) fn cluster(&self, leaf: &Leaf, relation: usize) -> f64 {

@@ -1,0 +1,130 @@
+//! Semi and anti joins: which of the rows that are known have a partner among those known of another relation.
+
+use super::leaf::{small_count, type_of};
+use crate::estimate::evaluate::evaluate;
+use crate::query_graph::{Membership, Relation};
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::logical_expr::utils::split_conjunction;
+use foldhash::{HashMap, HashMapExt};
+use joinwright_stats::{KeyIndex, RowSet, Selection};
+use std::sync::Arc;
+
+/// Rows that are looked up in degrees at most.
+const LOOKED_UP: usize = 4096;
+
+/// What a membership leaves of some rows.
+#[derive(Debug)]
+pub(super) enum Members {
+    /// By row, whether it stays.
+    Rows(BooleanBuffer),
+    /// The share of rows that stays.
+    Share(f64),
+}
+
+/// What a membership leaves of rows of its relation.
+pub(super) fn members(membership: &Membership, set: &RowSet) -> Members {
+    known(membership, set).unwrap_or(Members::Share(membership.share))
+}
+
+fn known(membership: &Membership, set: &RowSet) -> Option<Members> {
+    let own: Vec<Arc<KeyIndex>> = indexes(set, membership.keys.iter().map(|keys| &keys.0))?;
+    let (first, rest) = own.split_first()?;
+    let rows = set.batch.num_rows();
+    let kept = |has_partner: bool| has_partner != membership.anti;
+    let other = &membership.other;
+    let details = other.details.as_ref()?;
+    let key = &membership.keys.first()?.1;
+    if let Some(all) = details.all_rows().filter(|all| all.batch.num_rows() > 0) {
+        let partners = Partners::new(other, membership, &all)?;
+        let stays = |row: usize| kept(partners.of(first, rest, row as u32));
+        return Some(Members::Rows(BooleanBuffer::collect_bool(rows, stays)));
+    }
+    if let Some(sample) = details.rows_by_key(key)
+        && let Selection::ByKey { below, .. } = sample.selection
+        && let Some(partners) = Partners::new(other, membership, &sample)
+    {
+        let seen = |row: &u32| first.hash(*row).is_some_and(|hash| hash < below);
+        let nulls = rows - first.all_rows().len();
+        let known: Vec<u32> = (0..rows as u32).filter(seen).collect();
+        if known.len() + nulls == rows {
+            // The samples of both have the same keys.
+            let stays = |row: usize| kept(partners.of(first, rest, row as u32));
+            return Some(Members::Rows(BooleanBuffer::collect_bool(rows, stays)));
+        }
+        let stay = known
+            .iter()
+            .filter(|row| kept(partners.of(first, rest, **row)));
+        let share = small_count(stay.count() as f64, known.len() as f64, membership.share);
+        return Some(Members::Share(share));
+    }
+    let unrestricted = other.predicates.is_empty() && other.memberships.is_empty();
+    let degrees = details
+        .degrees(key)
+        .filter(|_| unrestricted && rest.is_empty())?;
+    let vector = degrees.vector.as_ref()?;
+    let step = rows.div_ceil(LOOKED_UP).max(1);
+    let looked_up = (0..rows).step_by(step).map(|row| {
+        let hash = first.hash(row as u32);
+        hash.is_some_and(|hash| vector.degree(hash) > 0)
+    });
+    let stay: Vec<bool> = looked_up.map(kept).collect();
+    let hits = stay.iter().filter(|stays| **stays).count();
+    let share = small_count(hits as f64, stay.len() as f64, membership.share);
+    Some(Members::Share(share))
+}
+
+fn indexes<'a>(
+    set: &RowSet,
+    columns: impl Iterator<Item = &'a String>,
+) -> Option<Vec<Arc<KeyIndex>>> {
+    columns.map(|column| set.index(column)).collect()
+}
+
+/// The rows of the other relation that pass, by their first key, with their further keys.
+struct Partners {
+    by_key: HashMap<u64, Vec<u32>>,
+    rest: Vec<Arc<KeyIndex>>,
+}
+
+impl Partners {
+    /// `None` if a predicate cannot be evaluated.
+    fn new(other: &Relation, membership: &Membership, set: &RowSet) -> Option<Self> {
+        let mut keys = indexes(set, membership.keys.iter().map(|keys| &keys.1))?;
+        let mut pass = BooleanBuffer::new_set(set.batch.num_rows());
+        let type_of = |name: &str| type_of(other, name);
+        for conjunct in other.predicates.iter().flat_map(split_conjunction) {
+            pass = &pass & &evaluate(conjunct, set, &type_of)?.rows;
+        }
+        for membership in &other.memberships {
+            let Members::Rows(rows) = known(membership, set)? else {
+                return None;
+            };
+            pass = &pass & &rows;
+        }
+        let first = keys.remove(0);
+        let mut by_key: HashMap<u64, Vec<u32>> = HashMap::new();
+        for row in pass.set_indices() {
+            if let Some(hash) = first.hash(row as u32) {
+                let rows = by_key.entry(hash).or_default();
+                // One partner is enough where nothing else has to be equal.
+                if rows.is_empty() || !keys.is_empty() {
+                    rows.push(row as u32);
+                }
+            }
+        }
+        Some(Self { by_key, rest: keys })
+    }
+
+    /// Whether a row with these keys has a partner.
+    fn of(&self, first: &KeyIndex, rest: &[Arc<KeyIndex>], row: u32) -> bool {
+        let Some(rows) = first.hash(row).and_then(|hash| self.by_key.get(&hash)) else {
+            return false;
+        };
+        rows.iter().any(|other| {
+            rest.iter().zip(&self.rest).all(|(own, others)| {
+                let key = own.hash(row);
+                key.is_some() && key == others.hash(*other)
+            })
+        })
+    }
+}
