@@ -4,7 +4,7 @@
 //! of its columns decide where it belongs in the join order as much as a table's do.
 
 use crate::estimate::{
-    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, Profile, compare,
+    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, MIN_ROWS, Profile, compare,
     key_profile, selectivity,
 };
 use crate::extract;
@@ -341,6 +341,11 @@ impl Deriver<'_> {
         let cardinalities = self.estimator.prepare(&region.graph);
         let all = region.graph.join_graph().all();
         let estimate = Cardinalities::estimate(cardinalities.as_ref(), all);
+        // Estimators may be anybody's.
+        let rows = match estimate.rows {
+            rows if rows.is_nan() => MIN_ROWS,
+            rows => rows.clamp(MIN_ROWS, f64::MAX),
+        };
         let profiles: Vec<Profile> = region
             .graph
             .relations
@@ -352,12 +357,12 @@ impl Deriver<'_> {
             .iter()
             .map(|(relation, field)| {
                 let mut column = profiles[*relation].columns[*field].clone();
-                column.shrink(profiles[*relation].rows, estimate.rows);
+                column.shrink(profiles[*relation].rows, rows);
                 column
             })
             .collect();
         Profile {
-            rows: estimate.rows,
+            rows,
             source: estimate.source,
             known: profiles.iter().all(|p| p.known),
             stale: profiles.iter().any(|p| p.stale),
@@ -382,6 +387,18 @@ impl Deriver<'_> {
         let inner = LogicalPlan::Join(of_type(JoinType::Inner));
         let mut profile = self.region(&extract::region(&inner, self)?);
         let alone = self.semi_join(&of_type(anti_type))?;
+        // A row with a partner has no NULL in the key.
+        for (left, right) in &join.on {
+            let left =
+                extract::plain_column(left).and_then(|c| join.schema.maybe_index_of_column(c));
+            let right =
+                extract::plain_column(right).and_then(|c| join.schema.maybe_index_of_column(c));
+            for place in left.into_iter().chain(right) {
+                if let Some(column) = profile.columns.get_mut(place) {
+                    column.null_fraction = 0.0;
+                }
+            }
+        }
         let matched = profile.rows;
         profile.rows += alone.rows;
         profile.source = profile.source.max(alone.source);
@@ -398,7 +415,7 @@ impl Deriver<'_> {
     /// A semi or anti join whose outer side is a table or a region: it restricts the one relation that has its keys.
     fn semi_join(&self, join: &Join) -> Option<Profile> {
         let semi = Semi::of(join)?;
-        let mut region = extract::region(semi.outer, self).or_else(|| {
+        let mut region = self.region_below(semi.outer).or_else(|| {
             let relation = self.relation(semi.outer, String::new());
             relation
                 .table
@@ -426,6 +443,26 @@ impl Deriver<'_> {
             self.membership(&semi, &fields, region.graph.relations.get(owner)?, outer)?;
         region.graph.relations[owner].memberships.push(membership);
         Some(self.region(&region))
+    }
+
+    /// The region under aliases and column-only projections.
+    #[recursive::recursive]
+    fn region_below(&self, plan: &LogicalPlan) -> Option<extract::Region> {
+        match plan {
+            LogicalPlan::SubqueryAlias(alias) => self.region_below(&alias.input),
+            LogicalPlan::Projection(projection) => {
+                let mut region = self.region_below(&projection.input)?;
+                let schema = projection.input.schema();
+                let place = |e: &Expr| {
+                    let index = schema.maybe_index_of_column(extract::plain_column(e)?)?;
+                    region.output.get(index).copied()
+                };
+                region.output = projection.expr.iter().map(place).collect::<Option<_>>()?;
+                Some(region)
+            }
+            LogicalPlan::Join(_) => extract::region(plan, self),
+            _ => None,
+        }
     }
 
     /// A table under semi and anti joins, and under what a table may be under.

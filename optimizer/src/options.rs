@@ -10,7 +10,7 @@ extensions_options! {
         pub enabled: bool, default = true
 
         /// The cardinality estimator, by its name in the registry.
-        pub estimator: String, default = "textbook".to_string()
+        pub estimator: String, default = "joinwright".to_string()
 
         /// The search, by its name in the registry.
         pub enumerator: String, default = "dpccp".to_string()

@@ -33,6 +33,7 @@ pub use bound::Bound;
 pub use inject::{Inject, Noise};
 pub use joinwright::{Joinwright, KeySample};
 pub(crate) use literal::compare;
+pub(crate) use profile::MIN_ROWS;
 pub use profile::{ColumnProfile, Profile, distinct_after};
 pub use sample::Sample;
 pub use simpli::Simpli;

@@ -62,7 +62,9 @@ pub fn restrict(
             columns: &Positioned { profile, position },
         }
         .predicate(conjunct);
-        let share = selected.share.clamp(MIN_ROWS / profile.rows, 1.0);
+        let share = selected
+            .share
+            .clamp((MIN_ROWS / profile.rows).min(1.0), 1.0);
         profile.rows = (profile.rows * share).max(MIN_ROWS);
         profile.source = profile.source.max(selected.source);
         let Some((column, effect)) = selected.effect else {

@@ -188,7 +188,7 @@ proptest! {
                 // What DataFusion itself refuses is no case.
                 return Ok(());
             };
-            for estimator in ["textbook", "absurd"] {
+            for estimator in ["joinwright", "textbook", "absurd"] {
                 for enumerator in ["dpccp", "goo"] {
                     let (ordering, _) = absurd_ordering(seed);
                     let context = session(&tables, Some(ordering));

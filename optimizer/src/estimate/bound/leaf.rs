@@ -80,7 +80,7 @@ impl Leaf {
             if !is_exact(conjunct, &set.batch, relation) {
                 continue;
             }
-            if let Some(passed) = evaluate(conjunct, &set, &type_of)
+            if let Some(passed) = evaluate(conjunct, set, &type_of)
                 && !passed.rounded
             {
                 pass = Some(match pass {

@@ -216,6 +216,27 @@ impl Prepared {
         set.iter().filter(assumed).count()
     }
 
+    /// The relative second moment of the degrees that joined rows of a set find in a relation: so many times more of them have to
+    /// be drawn than if every key had as many rows. 1 where the degrees are not known.
+    fn skew(&self, set: RelSet, relation: usize) -> f64 {
+        let leaf = &self.leaves[relation];
+        let joined = |class: &usize| {
+            leaf.member[*class] && set.iter().any(|other| self.leaves[other].member[*class])
+        };
+        let classes = (0..leaf.member.len()).filter(joined);
+        let first = classes.max_by(|a, b| leaf.distinct[*a].total_cmp(&leaf.distinct[*b]));
+        let Some((class, degrees)) = first.and_then(|c| Some((c, leaf.degrees[c].as_ref()?)))
+        else {
+            return 1.0;
+        };
+        let moment = leaf.distinct[class] * (degrees.norms[1] / degrees.norms[0]).powi(2);
+        if moment.is_finite() {
+            moment.max(1.0)
+        } else {
+            1.0
+        }
+    }
+
     fn make_node(&self, set: RelSet, at: usize) -> Node {
         let lineage = &self.lineages[at];
         if set.len() == 1
@@ -268,6 +289,7 @@ impl Prepared {
                     false => 1.0 / particles.map_or(1, Particles::len).max(1) as f64,
                 };
                 let factor = particles.map_or(1.0, |p| coordination(p, lineage, r));
+                let drawn = drawn * self.skew(before, r);
                 (
                     (n.error + drawn) * factor + INDEPENDENCE * assumed as f64,
                     n.rows,
@@ -312,6 +334,13 @@ impl Prepared {
                 continue;
             }
             let seen = joined.particles.len() as f64;
+            if seen == 0.0 {
+                // Nothing is left that it could drop; of what was not seen it leaves its share.
+                if !joined.complete {
+                    joined.rows *= theta.selectivity;
+                }
+                continue;
+            }
             match theta.restrict(&mut joined.particles, lineage) {
                 // None of the rows that were looked at passes: half a row would.
                 Some(0.0) if !joined.complete => joined.rows *= 0.5 / seen,
@@ -334,7 +363,9 @@ impl Prepared {
         let error = joined.concentration.max(from.error);
         let unit = match joined.rows > 0.0 {
             true => joined.rows * error,
-            false => from.unit.max(joined.unit),
+            false => from
+                .unit
+                .max(joined.unit * lineage.cluster(&self.leaves[relation], relation)),
         };
         Node {
             rows: joined.rows,
@@ -403,11 +434,17 @@ impl Prepared {
         let distinct = |lineage: &usize| self.effective(set, *lineage) == *lineage;
         let assumptions = |lineage: &usize| self.assumptions(set, &self.lineages[*lineage]);
         let lineages = || (0..self.lineages.len()).filter(distinct);
-        let fewest = lineages()
-            .map(|lineage| assumptions(&lineage))
-            .min()
-            .unwrap_or(0);
-        for lineage in lineages().filter(|lineage| assumptions(lineage) == fewest) {
+        // Lineages that assume less come first; the others count only if these saw nothing.
+        let mut levels: Vec<(usize, usize)> = lineages()
+            .map(|lineage| (assumptions(&lineage), lineage))
+            .collect();
+        levels.sort_unstable();
+        let mut level = 0;
+        for (assumed, lineage) in levels {
+            if assumed > level && hits > 0.0 {
+                break;
+            }
+            level = assumed;
             let node = self.node(set, lineage);
             let error = node.error + INDEPENDENCE * node.assumed as f64;
             if error == 0.0 {
