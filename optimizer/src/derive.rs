@@ -20,7 +20,9 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, TableScan,
 };
 use joinwright_stats::{Snapshot, TableDetails, provider_key};
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Rows of a relation of which nothing at all is known.
@@ -31,13 +33,44 @@ const GUESS_UNNEST: f64 = 10.0;
 const LEAST_ANTI_SHARE: f64 = 0.05;
 
 /// Derives profiles from the statistics of a catalog snapshot.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Deriver<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) estimator: &'a dyn CardinalityEstimator,
+    /// A join is asked for by each that stands above it, and more than once by some.
+    joins: RefCell<HashMap<JoinKey, Derived>>,
 }
 
-impl Deriver<'_> {
+/// Tells joins from each other: the addresses of the inputs, the kind, a hash of the conditions.
+type JoinKey = (*const LogicalPlan, *const LogicalPlan, JoinType, u64);
+
+/// The profile of a join, with the inputs, whose addresses must not be used again as long as it is known.
+#[derive(Debug)]
+struct Derived {
+    profile: Profile,
+    _inputs: [Arc<LogicalPlan>; 2],
+}
+
+fn join_key(join: &Join) -> JoinKey {
+    let mut hasher = DefaultHasher::new();
+    (&join.on, &join.filter).hash(&mut hasher);
+    (
+        Arc::as_ptr(&join.left),
+        Arc::as_ptr(&join.right),
+        join.join_type,
+        hasher.finish(),
+    )
+}
+
+impl<'a> Deriver<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, estimator: &'a dyn CardinalityEstimator) -> Self {
+        Self {
+            snapshot,
+            estimator,
+            joins: RefCell::default(),
+        }
+    }
+
     /// The profile of a plan, its columns in the order of the plan's schema.
     #[recursive::recursive]
     pub(crate) fn profile(&self, plan: &LogicalPlan) -> Profile {
@@ -324,6 +357,20 @@ impl Deriver<'_> {
     }
 
     fn join(&self, plan: &LogicalPlan, join: &Join) -> Profile {
+        let key = join_key(join);
+        if let Some(derived) = self.joins.borrow().get(&key) {
+            return derived.profile.clone();
+        }
+        let profile = self.derive_join(plan, join);
+        let derived = Derived {
+            profile: profile.clone(),
+            _inputs: [Arc::clone(&join.left), Arc::clone(&join.right)],
+        };
+        self.joins.borrow_mut().insert(key, derived);
+        profile
+    }
+
+    fn derive_join(&self, plan: &LogicalPlan, join: &Join) -> Profile {
         if let Some(region) = extract::region(plan, self) {
             return self.region(&region);
         }

@@ -34,13 +34,11 @@ pub fn estimate_plan(
     let mut lines = vec![];
     if let Some(estimator) = ordering.registry.estimator(&options.estimator) {
         let thoroughly = Thoroughly(estimator.as_ref());
-        let deriver = Deriver {
-            snapshot,
-            estimator: match thorough {
-                true => &thoroughly,
-                false => estimator.as_ref(),
-            },
+        let estimator = match thorough {
+            true => &thoroughly,
+            false => estimator.as_ref(),
         };
+        let deriver = Deriver::new(snapshot, estimator);
         visit(plan, 0, &deriver, &mut lines);
     }
     lines

@@ -149,10 +149,7 @@ impl<'a> Pass<'a> {
             ordering,
             options,
             parts,
-            deriver: Deriver {
-                snapshot,
-                estimator: parts.estimator,
-            },
+            deriver: Deriver::new(snapshot, parts.estimator),
             traces: vec![],
             memory: None,
         }

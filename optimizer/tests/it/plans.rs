@@ -277,3 +277,16 @@ async fn one_plan_for_one_query() {
         assert_eq!(plan(sql, &[]).await.0, first);
     }
 }
+
+#[tokio::test]
+async fn a_tower_of_outer_joins_is_planned_in_time() {
+    // Each level asks for the one below several times: without a memory that would be 3^40 times.
+    let mut from = "t0 AS a0".to_owned();
+    for level in 1..40 {
+        from = format!("({from} LEFT JOIN t1 AS a{level} ON a0.k0 = a{level}.k0)");
+    }
+    let sql = format!("SELECT a0.k1 FROM {from} JOIN t2 AS b ON a0.k1 = b.k1");
+    let (plan, log) = plan(&sql, &[]).await;
+    assert!(plan.contains("a39"), "{plan}");
+    assert_eq!(log.take().len(), 1);
+}
