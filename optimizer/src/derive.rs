@@ -37,6 +37,9 @@ const LEAST_ANTI_SHARE: f64 = 0.05;
 pub(crate) struct Deriver<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) estimator: &'a dyn CardinalityEstimator,
+    /// Sub-plans are estimated with the time that takes. While a query is planned, formulas have to do for tables below other
+    /// operators, and for outer joins.
+    thorough: bool,
     /// A join is asked for by each that stands above it, and more than once by some.
     joins: RefCell<HashMap<JoinKey, Derived>>,
 }
@@ -63,10 +66,15 @@ fn join_key(join: &Join) -> JoinKey {
 }
 
 impl<'a> Deriver<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, estimator: &'a dyn CardinalityEstimator) -> Self {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        estimator: &'a dyn CardinalityEstimator,
+        thorough: bool,
+    ) -> Self {
         Self {
             snapshot,
             estimator,
+            thorough,
             joins: RefCell::default(),
         }
     }
@@ -91,7 +99,7 @@ impl<'a> Deriver<'a> {
     fn node(&self, plan: &LogicalPlan) -> Profile {
         if let Some(peeled) = peel(plan) {
             let relation = self.table(peeled, String::new());
-            if relation.predicates.is_empty() {
+            if relation.predicates.is_empty() || !self.thorough {
                 return crate::estimate::restricted(&relation);
             }
             return self.region(&extract::Region::of_one(plan, relation));
@@ -374,7 +382,9 @@ impl<'a> Deriver<'a> {
         if let Some(region) = extract::region(plan, self) {
             return self.region(&region);
         }
-        if let Some(profile) = self.outer_join(join) {
+        if self.thorough
+            && let Some(profile) = self.outer_join(join)
+        {
             return profile;
         }
         if let Some(profile) = self.semi_join(join) {

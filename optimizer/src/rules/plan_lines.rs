@@ -38,7 +38,7 @@ pub fn estimate_plan(
             true => &thoroughly,
             false => estimator.as_ref(),
         };
-        let deriver = Deriver::new(snapshot, estimator);
+        let deriver = Deriver::new(snapshot, estimator, thorough);
         visit(plan, 0, &deriver, &mut lines);
     }
     lines

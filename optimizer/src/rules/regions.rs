@@ -46,7 +46,7 @@ pub fn estimate_regions(
     let mut regions = vec![];
     if let Some(estimator) = ordering.registry.estimator(&options.estimator) {
         let estimator = estimator.as_ref();
-        let deriver = Deriver::new(snapshot, estimator);
+        let deriver = Deriver::new(snapshot, estimator, thorough);
         visit(plan, &deriver, ordering.clock, thorough, &mut regions);
     }
     regions

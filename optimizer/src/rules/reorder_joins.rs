@@ -149,7 +149,7 @@ impl<'a> Pass<'a> {
             ordering,
             options,
             parts,
-            deriver: Deriver::new(snapshot, parts.estimator),
+            deriver: Deriver::new(snapshot, parts.estimator, false),
             traces: vec![],
             memory: None,
         }

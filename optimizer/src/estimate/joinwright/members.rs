@@ -5,11 +5,12 @@ use crate::estimate::evaluate::evaluate;
 use crate::query_graph::{Membership, Relation};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::logical_expr::utils::split_conjunction;
-use foldhash::{HashMap, HashMapExt};
 use joinwright_stats::{KeyIndex, RowSet, Selection};
 use std::sync::Arc;
 
-/// Rows that are looked up in degrees at most.
+/// Of more rows only some are looked at.
+const MOST_ROWS: usize = 16_384;
+/// So many of them.
 const LOOKED_UP: usize = 4096;
 
 /// What a membership leaves of some rows.
@@ -37,7 +38,14 @@ fn known(membership: &Membership, set: &RowSet) -> Option<Members> {
     if let Some(all) = details.all_rows().filter(|all| all.batch.num_rows() > 0) {
         let partners = Partners::new(other, membership, &all)?;
         let stays = |row: usize| kept(partners.of(first, rest, row as u32));
-        return Some(Members::Rows(BooleanBuffer::collect_bool(rows, stays)));
+        if rows <= MOST_ROWS {
+            return Some(Members::Rows(BooleanBuffer::collect_bool(rows, stays)));
+        }
+        let looked_up = (0..rows).step_by(rows.div_ceil(LOOKED_UP));
+        let (seen, hits) = looked_up.fold((0.0, 0.0), |(seen, hits), row| {
+            (seen + 1.0, hits + f64::from(u8::from(stays(row))))
+        });
+        return Some(Members::Share(small_count(hits, seen, membership.share)));
     }
     if let Some(sample) = details.rows_by_key(key)
         && let Selection::ByKey { below, .. } = sample.selection
@@ -80,51 +88,51 @@ fn indexes<'a>(
     columns.map(|column| set.index(column)).collect()
 }
 
-/// The rows of the other relation that pass, by their first key, with their further keys.
+/// The rows of the other relation that pass.
 struct Partners {
-    by_key: HashMap<u64, Vec<u32>>,
+    /// `None` if all do.
+    pass: Option<BooleanBuffer>,
+    first: Arc<KeyIndex>,
     rest: Vec<Arc<KeyIndex>>,
 }
 
 impl Partners {
     /// `None` if a predicate cannot be evaluated.
     fn new(other: &Relation, membership: &Membership, set: &RowSet) -> Option<Self> {
-        let mut keys = indexes(set, membership.keys.iter().map(|keys| &keys.1))?;
-        let mut pass = BooleanBuffer::new_set(set.batch.num_rows());
+        let mut rest = indexes(set, membership.keys.iter().map(|keys| &keys.1))?;
+        let mut pass: Option<BooleanBuffer> = None;
+        let mut restrict = |rows: BooleanBuffer| {
+            pass = Some(match &pass {
+                Some(pass) => pass & &rows,
+                None => rows,
+            });
+        };
         let type_of = |name: &str| type_of(other, name);
         for conjunct in other.predicates.iter().flat_map(split_conjunction) {
-            pass = &pass & &evaluate(conjunct, set, &type_of)?.rows;
+            restrict(evaluate(conjunct, set, &type_of)?.rows);
         }
         for membership in &other.memberships {
             let Members::Rows(rows) = known(membership, set)? else {
                 return None;
             };
-            pass = &pass & &rows;
+            restrict(rows);
         }
-        let first = keys.remove(0);
-        let mut by_key: HashMap<u64, Vec<u32>> = HashMap::new();
-        for row in pass.set_indices() {
-            if let Some(hash) = first.hash(row as u32) {
-                let rows = by_key.entry(hash).or_default();
-                // One partner is enough where nothing else has to be equal.
-                if rows.is_empty() || !keys.is_empty() {
-                    rows.push(row as u32);
-                }
-            }
-        }
-        Some(Self { by_key, rest: keys })
+        let first = rest.remove(0);
+        Some(Self { pass, first, rest })
     }
 
     /// Whether a row with these keys has a partner.
     fn of(&self, first: &KeyIndex, rest: &[Arc<KeyIndex>], row: u32) -> bool {
-        let Some(rows) = first.hash(row).and_then(|hash| self.by_key.get(&hash)) else {
+        let Some(hash) = first.hash(row) else {
             return false;
         };
-        rows.iter().any(|other| {
-            rest.iter().zip(&self.rest).all(|(own, others)| {
-                let key = own.hash(row);
-                key.is_some() && key == others.hash(*other)
-            })
+        self.first.rows(hash).iter().any(|other| {
+            let passes = |pass: &BooleanBuffer| pass.value(*other as usize);
+            self.pass.as_ref().is_none_or(passes)
+                && rest.iter().zip(&self.rest).all(|(own, others)| {
+                    let key = own.hash(row);
+                    key.is_some() && key == others.hash(*other)
+                })
         })
     }
 }
