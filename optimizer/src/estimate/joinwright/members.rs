@@ -5,6 +5,7 @@ use crate::estimate::evaluate::evaluate;
 use crate::query_graph::{Membership, Relation};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::logical_expr::utils::split_conjunction;
+use foldhash::HashSet;
 use joinwright_stats::{KeyIndex, RowSet, Selection};
 use std::sync::Arc;
 
@@ -88,51 +89,54 @@ fn indexes<'a>(
     columns.map(|column| set.index(column)).collect()
 }
 
-/// The rows of the other relation that pass.
-struct Partners {
-    /// `None` if all do.
-    pass: Option<BooleanBuffer>,
-    first: Arc<KeyIndex>,
-    rest: Vec<Arc<KeyIndex>>,
+/// The keys of the rows of the other relation that pass.
+enum Partners {
+    /// All rows pass, and there is one key.
+    All(Arc<KeyIndex>),
+    /// Hashes of all keys of a row together.
+    Some(HashSet<u64>),
 }
 
 impl Partners {
     /// `None` if a predicate cannot be evaluated.
     fn new(other: &Relation, membership: &Membership, set: &RowSet) -> Option<Self> {
-        let mut rest = indexes(set, membership.keys.iter().map(|keys| &keys.1))?;
-        let mut pass: Option<BooleanBuffer> = None;
-        let mut restrict = |rows: BooleanBuffer| {
-            pass = Some(match &pass {
-                Some(pass) => pass & &rows,
-                None => rows,
-            });
-        };
+        let keys = indexes(set, membership.keys.iter().map(|keys| &keys.1))?;
+        let (first, rest) = keys.split_first()?;
+        if rest.is_empty() && other.predicates.is_empty() && other.memberships.is_empty() {
+            return Some(Self::All(Arc::clone(first)));
+        }
+        let mut pass = BooleanBuffer::new_set(set.batch.num_rows());
         let type_of = |name: &str| type_of(other, name);
         for conjunct in other.predicates.iter().flat_map(split_conjunction) {
-            restrict(evaluate(conjunct, set, &type_of)?.rows);
+            pass = &pass & &evaluate(conjunct, set, &type_of)?.rows;
         }
         for membership in &other.memberships {
             let Members::Rows(rows) = known(membership, set)? else {
                 return None;
             };
-            restrict(rows);
+            pass = &pass & &rows;
         }
-        let first = rest.remove(0);
-        Some(Self { pass, first, rest })
+        let passing = pass.set_indices();
+        let hashes = passing.filter_map(|row| together(first, rest, row as u32));
+        Some(Self::Some(hashes.collect()))
     }
 
     /// Whether a row with these keys has a partner.
     fn of(&self, first: &KeyIndex, rest: &[Arc<KeyIndex>], row: u32) -> bool {
-        let Some(hash) = first.hash(row) else {
+        let Some(hash) = together(first, rest, row) else {
             return false;
         };
-        self.first.rows(hash).iter().any(|other| {
-            let passes = |pass: &BooleanBuffer| pass.value(*other as usize);
-            self.pass.as_ref().is_none_or(passes)
-                && rest.iter().zip(&self.rest).all(|(own, others)| {
-                    let key = own.hash(row);
-                    key.is_some() && key == others.hash(*other)
-                })
-        })
+        match self {
+            Self::All(index) => !index.rows(hash).is_empty(),
+            Self::Some(hashes) => hashes.contains(&hash),
+        }
     }
+}
+
+/// The hash of all keys of a row, that of the first one if there is no other; `None` if one is NULL.
+fn together(first: &KeyIndex, rest: &[Arc<KeyIndex>], row: u32) -> Option<u64> {
+    rest.iter().try_fold(first.hash(row)?, |hash, key| {
+        let mixed = hash.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Some(mixed ^ key.hash(row)?)
+    })
 }
