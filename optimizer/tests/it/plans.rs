@@ -2,8 +2,11 @@
 
 use crate::support::{optimized, session, set, table};
 use datafusion::datasource::MemTable;
+use joinwright_optimizer::estimate::{Cardinalities, CardinalityEstimator, Textbook};
+use joinwright_optimizer::query_graph::QueryGraph;
 use joinwright_optimizer::{JoinOrdering, TraceLog};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// `t0` has 1,000 rows, `t1` 100, `t2` 10 and `t3` one. Nothing else is known of them, so every
 /// column counts as a key.
@@ -289,4 +292,35 @@ async fn a_tower_of_outer_joins_is_planned_in_time() {
     let (plan, log) = plan(&sql, &[]).await;
     assert!(plan.contains("a39"), "{plan}");
     assert_eq!(log.take().len(), 1);
+}
+
+/// Counts how often a region is prepared.
+#[derive(Debug)]
+struct Counting(Arc<AtomicUsize>);
+
+impl CardinalityEstimator for Counting {
+    fn name(&self) -> &str {
+        "counting"
+    }
+
+    fn prepare(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Textbook.prepare(graph)
+    }
+}
+
+#[tokio::test]
+async fn a_region_is_estimated_once_a_query() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut ordering = JoinOrdering::default();
+    let counting = Arc::new(Counting(Arc::clone(&count)));
+    ordering.registry.add_estimator(counting);
+    let context = session(&tables(), Some(ordering));
+    set(&context, "estimator", "counting");
+    let sql = "SELECT a.s FROM t0 a, t1 b, t2 c WHERE a.k0 = b.k0 AND b.k1 = c.k1";
+    for queries in 1..3 {
+        optimized(&context, sql).await.expect("a valid query");
+        // The rule sees the region in each pass; another query is another decision.
+        assert_eq!(count.load(Ordering::Relaxed), queries);
+    }
 }
