@@ -37,6 +37,7 @@
 //! Only `rules`, `extract`, `derive` and `emit` know DataFusion plans. Nothing here reads files,
 //! clocks or the environment, and no decision depends on the order of a hash table.
 
+pub mod conflicts;
 pub mod cost;
 mod derive;
 mod emit;

@@ -1,7 +1,7 @@
 //! The parts that options choose by name. A library user adds their own.
 
 use crate::cost::{CostModel, Cout};
-use crate::enumerate::{DpCcp, Enumerator, Exhaustive, Goo, Written};
+use crate::enumerate::{DpCcp, DpHyp, Enumerator, Exhaustive, Goo, Written};
 use crate::estimate::{
     Bound, CardinalityEstimator, DataFusion, Joinwright, KeySample, Sample, Simpli, Textbook,
 };
@@ -28,6 +28,7 @@ impl Default for Registry {
         registry.add_estimator(Arc::new(Simpli));
         registry.add_estimator(Arc::new(Textbook));
         registry.add_enumerator(Arc::new(DpCcp));
+        registry.add_enumerator(Arc::new(DpHyp));
         registry.add_enumerator(Arc::new(Goo));
         registry.add_enumerator(Arc::new(Exhaustive));
         registry.add_enumerator(Arc::new(Written));

@@ -91,6 +91,15 @@ impl RelSet {
         }
     }
 
+    /// The highest relation, if there is one.
+    pub const fn last(self) -> Option<usize> {
+        if self.0 == 0 {
+            None
+        } else {
+            Some(63 - self.0.leading_zeros() as usize)
+        }
+    }
+
     /// The relations of the set, from the lowest up.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         let mut bits = self.0;

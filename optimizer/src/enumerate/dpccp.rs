@@ -12,12 +12,10 @@
 //! | `grow` | EnumerateCsgRec |
 //! | `complements` | EnumerateCmp, with the exclusion X ∪ (B_i ∩ N) of the correction |
 
-use super::{Enumerator, Input, Problem, Solution, StopReason, best_orientation, goo};
+use super::plan_table::PlanTable;
+use super::{Enumerator, Problem, Solution, StopReason, dphyp, goo};
 use crate::join_graph::JoinGraph;
-use crate::join_tree::JoinTree;
 use crate::relset::RelSet;
-use foldhash::fast::FixedState;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 /// Calls `emit` once for each csg-cmp-pair of the graph, in an order in which every pair comes
@@ -71,9 +69,7 @@ fn complements<B>(
     let excluded = csg.union(RelSet::first_n(lowest + 1));
     let around = graph.neighborhood(csg).minus(excluded);
     let mut rest = around;
-    while !rest.is_empty() {
-        // From the highest neighbour down.
-        let i = 63 - rest.bits().leading_zeros() as usize;
+    while let Some(i) = rest.last() {
         rest = rest.minus(RelSet::single(i));
         let start = RelSet::single(i);
         emit(csg, start)?;
@@ -83,8 +79,8 @@ fn complements<B>(
     ControlFlow::Continue(())
 }
 
-/// The exact search. When the graph has more csg-cmp-pairs than the budget, [`goo`](super::Goo)
-/// answers instead.
+/// The exact search of plain graphs. When the graph has more csg-cmp-pairs than the budget, [`goo`](super::Goo)
+/// answers instead; a graph that is not plain is searched by [`DpHyp`](super::DpHyp).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DpCcp;
 
@@ -94,152 +90,58 @@ impl Enumerator for DpCcp {
     }
 
     fn search(&self, problem: &Problem<'_>) -> Solution {
-        // Counting costs a small part of what costing the pairs would, so an exact search that
-        // cannot finish is not begun.
-        let mut pairs = 0_u64;
-        let count = for_each_csg_cmp_pair(problem.graph, |_, _| {
-            pairs += 1;
-            if pairs > problem.budget {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+        exact(problem).unwrap_or_else(|pairs| Solution {
+            stop: StopReason::Greedy { after: pairs },
+            ..goo::greedy(problem)
+        })
+    }
+}
+
+/// The optimal tree, or how many pairs were looked at or counted until the budget was spent.
+pub(super) fn exact(problem: &Problem<'_>) -> Result<Solution, u64> {
+    if !problem.graph.is_plain() {
+        return dphyp::exact(problem);
+    }
+    let pairs = count_pairs(problem.graph, problem.budget).ok_or(problem.budget)?;
+    let mut table = PlanTable::new(problem, pairs);
+    let ControlFlow::Continue(()) = for_each_csg_cmp_pair(problem.graph, |a, b| {
+        table.offer(a, b);
+        ControlFlow::<std::convert::Infallible>::Continue(())
+    });
+    let components = problem.graph.components();
+    if let [component] = components[..] {
+        return Ok(Solution {
+            cost: table.cost(component),
+            tree: table.tree(component),
+            pairs,
+            stop: StopReason::Exact,
         });
-        if count.is_break() {
-            return Solution {
-                stop: StopReason::Budget,
-                ..goo::greedy(problem)
-            };
-        }
-
-        let mut table = PlanTable::new(problem);
-        let ControlFlow::Continue(()) = for_each_csg_cmp_pair(problem.graph, |a, b| {
-            table.offer(a, b);
-            ControlFlow::<std::convert::Infallible>::Continue(())
-        });
-        let forest = problem
-            .graph
-            .components()
-            .into_iter()
-            .map(|component| table.tree(component))
-            .collect();
-        let (tree, more_pairs) = goo::join_forest(problem, forest);
-        Solution {
-            cost: problem.tree_cost(&tree),
-            tree,
-            pairs: pairs + more_pairs,
-            stop: StopReason::Complete,
-        }
     }
+    let forest = components.into_iter().map(|c| table.tree(c)).collect();
+    let (tree, more_pairs) = goo::join_forest(problem, forest);
+    let Some(tree) = tree else {
+        return Ok(problem.no_other(pairs + more_pairs));
+    };
+    Ok(Solution {
+        cost: problem.tree_cost(&tree),
+        tree,
+        pairs: pairs + more_pairs,
+        stop: StopReason::Exact,
+    })
 }
 
-/// The best known plan of a connected set.
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    /// Cost of the plan's joins; infinite while none is known.
-    cost: f64,
-    /// Rows of the set, whatever the plan.
-    rows: f64,
-    /// The left input; empty for a single relation.
-    left: RelSet,
-}
-
-const UNKNOWN: Plan = Plan {
-    cost: f64::INFINITY,
-    rows: f64::NAN,
-    left: RelSet::EMPTY,
-};
-
-/// Up to this many relations the table is an array over all sets: 2 MiB at most, and no hashing.
-const DENSE_RELATIONS: usize = 16;
-
-/// Best plans by set of relations.
-struct PlanTable<'a> {
-    problem: &'a Problem<'a>,
-    plans: Plans,
-}
-
-enum Plans {
-    Dense(Vec<Plan>),
-    Sparse(HashMap<RelSet, Plan, FixedState>),
-}
-
-impl Plans {
-    fn get(&self, set: RelSet) -> Plan {
-        match self {
-            Self::Dense(plans) => plans[set.bits() as usize],
-            Self::Sparse(plans) => plans.get(&set).copied().unwrap_or(UNKNOWN),
+/// How many csg-cmp-pairs a plain graph has, `None` if more than `most`. Counting costs a small part of what costing
+/// the pairs would, so an exact search that cannot finish is not begun.
+pub fn count_pairs(graph: &JoinGraph, most: u64) -> Option<u64> {
+    let mut pairs = 0_u64;
+    let counted = for_each_csg_cmp_pair(graph, |_, _| {
+        pairs += 1;
+        match pairs > most {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
-    }
-
-    fn set(&mut self, set: RelSet, plan: Plan) {
-        match self {
-            Self::Dense(plans) => plans[set.bits() as usize] = plan,
-            Self::Sparse(plans) => {
-                plans.insert(set, plan);
-            }
-        }
-    }
-}
-
-impl<'a> PlanTable<'a> {
-    fn new(problem: &'a Problem<'a>) -> Self {
-        let n = problem.graph.len();
-        let mut plans = if n <= DENSE_RELATIONS {
-            Plans::Dense(vec![UNKNOWN; 1 << n])
-        } else {
-            Plans::Sparse(HashMap::default())
-        };
-        for relation in 0..n {
-            let set = RelSet::single(relation);
-            plans.set(
-                set,
-                Plan {
-                    cost: 0.0,
-                    rows: problem.cardinalities.rows(set),
-                    left: RelSet::EMPTY,
-                },
-            );
-        }
-        Self { problem, plans }
-    }
-
-    /// Considers the join of two sets whose best plans are known.
-    fn offer(&mut self, a: RelSet, b: RelSet) {
-        let (plan_a, plan_b) = (self.plans.get(a), self.plans.get(b));
-        let set = a.union(b);
-        let known = self.plans.get(set);
-        let rows = if known.rows.is_nan() {
-            self.problem.cardinalities.rows(set)
-        } else {
-            known.rows
-        };
-        let a = Input {
-            set: a,
-            rows: plan_a.rows,
-        };
-        let b = Input {
-            set: b,
-            rows: plan_b.rows,
-        };
-        let (join, left, _) = best_orientation(self.problem, &a, &b, rows);
-        let cost = plan_a.cost + plan_b.cost + join;
-        // The first of equally cheap plans stays, whatever hashing does: enumeration has an order.
-        // A cost that overflowed to infinity must still leave a plan behind.
-        if cost < known.cost || known.left.is_empty() {
-            self.plans.set(set, Plan { cost, rows, left });
-        }
-    }
-
-    /// The best tree of a set that the enumeration has covered.
-    fn tree(&self, set: RelSet) -> JoinTree {
-        let left = self.plans.get(set).left;
-        if left.is_empty() {
-            debug_assert_eq!(set.len(), 1, "no plan for {set:?}");
-            return JoinTree::Leaf(set.first().unwrap_or(0));
-        }
-        JoinTree::join(self.tree(left), self.tree(set.minus(left)))
-    }
+    });
+    counted.is_continue().then_some(pairs)
 }
 
 #[cfg(test)]
@@ -339,7 +241,7 @@ mod tests {
             };
             let exact = DpCcp.search(&problem);
             let every = Exhaustive.search(&problem);
-            prop_assert_eq!(exact.stop, StopReason::Complete);
+            prop_assert_eq!(exact.stop, StopReason::Exact);
             prop_assert_eq!(exact.tree.relations(), graph.all());
             prop_assert!((exact.cost - every.cost).abs() <= 1e-9 * every.cost.abs());
             prop_assert!(exact.cost <= Goo.search(&problem).cost * (1.0 + 1e-9));
@@ -359,7 +261,7 @@ mod tests {
             budget: 100,
         };
         let solution = DpCcp.search(&problem);
-        assert_eq!(solution.stop, StopReason::Budget);
+        assert_eq!(solution.stop, StopReason::Greedy { after: 100 });
         assert_eq!(solution.tree, Goo.search(&problem).tree);
         assert_eq!(solution.tree.relations(), graph.all());
     }

@@ -2,7 +2,7 @@
 
 use super::{Enumerator, Input, Problem, Solution, StopReason, best_orientation, goo};
 use crate::join_tree::JoinTree;
-use crate::relset::RelSet;
+use crate::relset::{MAX_RELATIONS, RelSet};
 
 /// Looks at every cross-product-free tree of every component. It takes exponentially longer than
 /// [`DpCcp`](super::DpCcp) and is meant for tests of up to 8 or 9 relations; a spent budget is
@@ -16,69 +16,86 @@ impl Enumerator for Exhaustive {
     }
 
     fn search(&self, problem: &Problem<'_>) -> Solution {
-        let mut pairs = 0;
+        let greedy = |pairs| Solution {
+            stop: StopReason::Greedy { after: pairs },
+            ..goo::greedy(problem)
+        };
+        if problem.graph.len() > MAX_RELATIONS {
+            return greedy(0);
+        }
+        let mut search = Search { problem, pairs: 0 };
         let mut forest = vec![];
         for component in problem.graph.components() {
-            match best(problem, component, &mut pairs) {
-                Some((_, _, tree)) => forest.push(tree),
-                None => {
-                    return Solution {
-                        stop: StopReason::Budget,
-                        ..goo::greedy(problem)
-                    };
-                }
+            match search.best(component) {
+                Err(Spent) => return greedy(search.pairs),
+                Ok(Some((_, _, tree))) => forest.push(tree),
+                Ok(None) => return problem.no_other(search.pairs),
             }
         }
         let (tree, more_pairs) = goo::join_forest(problem, forest);
+        let Some(tree) = tree else {
+            return problem.no_other(search.pairs + more_pairs);
+        };
         Solution {
             cost: problem.tree_cost(&tree),
             tree,
-            pairs: pairs + more_pairs,
-            stop: StopReason::Complete,
+            pairs: search.pairs + more_pairs,
+            stop: StopReason::Exact,
         }
     }
 }
 
-/// The cheapest tree of a connected set with its cost and rows; `None` when the budget is spent.
-fn best(problem: &Problem<'_>, set: RelSet, pairs: &mut u64) -> Option<(f64, f64, JoinTree)> {
-    let rows = problem.cardinalities.rows(set);
-    let lowest = set.first()?;
-    if set.len() == 1 {
-        return Some((0.0, rows, JoinTree::Leaf(lowest)));
-    }
-    let mut found: Option<(f64, JoinTree)> = None;
-    for a in set.subsets().filter(|a| a.contains(lowest) && *a != set) {
-        let b = set.minus(a);
-        let graph = problem.graph;
-        if !graph.is_connected(a) || !graph.is_connected(b) || !graph.connects(a, b) {
-            continue;
-        }
-        *pairs += 1;
-        if *pairs > problem.budget {
-            return None;
-        }
-        let (cost_a, rows_a, tree_a) = best(problem, a, pairs)?;
-        let (cost_b, rows_b, tree_b) = best(problem, b, pairs)?;
-        let input_a = Input {
-            set: a,
-            rows: rows_a,
+/// The budget is spent.
+struct Spent;
+
+struct Search<'a> {
+    problem: &'a Problem<'a>,
+    pairs: u64,
+}
+
+impl Search<'_> {
+    /// The cheapest tree of a set with its cost and rows; `Ok(None)` if the set has no tree.
+    fn best(&mut self, set: RelSet) -> Result<Option<(f64, f64, JoinTree)>, Spent> {
+        let rows = self.problem.cardinalities.rows(set);
+        let Some(lowest) = set.first() else {
+            return Ok(None);
         };
-        let input_b = Input {
-            set: b,
-            rows: rows_b,
-        };
-        let (join, left, _) = best_orientation(problem, &input_a, &input_b, rows);
-        let cost = cost_a + cost_b + join;
-        if found.as_ref().is_none_or(|(least, _)| cost < *least) {
-            let tree = if left == a {
-                JoinTree::join(tree_a, tree_b)
-            } else {
-                JoinTree::join(tree_b, tree_a)
+        if set.len() == 1 {
+            return Ok(Some((0.0, rows, JoinTree::Leaf(lowest))));
+        }
+        let mut found: Option<(f64, JoinTree)> = None;
+        for a in set.subsets().filter(|a| a.contains(lowest) && *a != set) {
+            let b = set.minus(a);
+            let graph = self.problem.graph;
+            if graph.link(a, b).is_none()
+                || (graph.is_plain() && !(graph.is_connected(a) && graph.is_connected(b)))
+            {
+                continue;
+            }
+            self.pairs += 1;
+            if self.pairs > self.problem.budget {
+                return Err(Spent);
+            }
+            let Some((cost_a, rows_a, tree_a)) = self.best(a)? else {
+                continue;
             };
-            found = Some((cost, tree));
+            let Some((cost_b, rows_b, tree_b)) = self.best(b)? else {
+                continue;
+            };
+            let input = |set, rows| Input { set, rows };
+            let (a, b) = (input(a, rows_a), input(b, rows_b));
+            let (join, left, _) = best_orientation(self.problem, &a, &b, rows);
+            let cost = cost_a + cost_b + join;
+            if found.as_ref().is_none_or(|(least, _)| cost < *least) {
+                let tree = match left == a.set {
+                    true => JoinTree::join(tree_a, tree_b),
+                    false => JoinTree::join(tree_b, tree_a),
+                };
+                found = Some((cost, tree));
+            }
         }
+        Ok(found.map(|(cost, tree)| (cost, rows, tree)))
     }
-    found.map(|(cost, tree)| (cost, rows, tree))
 }
 
 #[cfg(test)]
@@ -104,6 +121,9 @@ mod tests {
         };
         assert_eq!(Exhaustive.search(&problem).pairs, 6);
         problem.budget = 5;
-        assert_eq!(Exhaustive.search(&problem).stop, StopReason::Budget);
+        assert_eq!(
+            Exhaustive.search(&problem).stop,
+            StopReason::Greedy { after: 6 }
+        );
     }
 }

@@ -24,11 +24,14 @@ impl Enumerator for Goo {
 pub(super) fn greedy(problem: &Problem<'_>) -> Solution {
     let forest = (0..problem.graph.len()).map(JoinTree::Leaf).collect();
     let (tree, pairs) = join_forest(problem, forest);
+    let Some(tree) = tree else {
+        return problem.no_other(pairs);
+    };
     Solution {
         cost: problem.tree_cost(&tree),
         tree,
         pairs,
-        stop: StopReason::Greedy,
+        stop: StopReason::Greedy { after: 0 },
     }
 }
 
@@ -47,8 +50,9 @@ struct Candidate {
     cost: f64,
 }
 
-/// Joins a forest of at least one tree into one tree, and returns how many candidates it looked at.
-pub(super) fn join_forest(problem: &Problem<'_>, forest: Vec<JoinTree>) -> (JoinTree, u64) {
+/// Joins a forest of at least one tree into one tree, and returns how many candidates it looked at. There is no tree
+/// if the conflicts of joins leave none to what was joined first.
+pub(super) fn join_forest(problem: &Problem<'_>, forest: Vec<JoinTree>) -> (Option<JoinTree>, u64) {
     let mut roots: Vec<Option<Root>> = forest
         .into_iter()
         .map(|tree| {
@@ -60,6 +64,7 @@ pub(super) fn join_forest(problem: &Problem<'_>, forest: Vec<JoinTree>) -> (Join
             })
         })
         .collect();
+    let mut left = roots.len();
     let mut pairs = 0;
     let mut candidates = vec![];
     for b in 1..roots.len() {
@@ -77,8 +82,8 @@ pub(super) fn join_forest(problem: &Problem<'_>, forest: Vec<JoinTree>) -> (Join
         };
         let set = a.input.set.union(b.input.set);
         let rows = problem.cardinalities.rows(set);
-        let (_, left, _) = best_orientation(problem, &a.input, &b.input, rows);
-        let tree = if left == a.input.set {
+        let (_, left_set, _) = best_orientation(problem, &a.input, &b.input, rows);
+        let tree = if left_set == a.input.set {
             JoinTree::join(a.tree, b.tree)
         } else {
             JoinTree::join(b.tree, a.tree)
@@ -87,16 +92,13 @@ pub(super) fn join_forest(problem: &Problem<'_>, forest: Vec<JoinTree>) -> (Join
             tree,
             input: Input { set, rows },
         }));
+        left -= 1;
         candidates.retain(|c| ![next.a, next.b].contains(&c.a) && ![next.a, next.b].contains(&c.b));
         let last = roots.len() - 1;
         add_candidates(problem, &roots, last, &mut candidates, &mut pairs);
     }
-    let tree = roots
-        .into_iter()
-        .flatten()
-        .next_back()
-        .map(|root| root.tree);
-    (tree.unwrap_or(JoinTree::Leaf(0)), pairs)
+    let tree = roots.into_iter().flatten().next_back().map(|r| r.tree);
+    (tree.filter(|_| left == 1), pairs)
 }
 
 /// Adds the joins of root `b` with all roots before it.
@@ -108,8 +110,17 @@ fn add_candidates(
     pairs: &mut u64,
 ) {
     let Some(right) = &roots[b] else { return };
+    // Nothing tells a product from one that takes a relation to the wrong side of an outer join.
+    let products = problem.graph.operators().is_empty();
     for (a, left) in roots[..b].iter().enumerate() {
         let Some(left) = left else { continue };
+        let connected = problem
+            .graph
+            .link(left.input.set, right.input.set)
+            .is_some();
+        if !connected && !products {
+            continue;
+        }
         let rows = problem
             .cardinalities
             .rows(left.input.set.union(right.input.set));
@@ -118,7 +129,7 @@ fn add_candidates(
         candidates.push(Candidate {
             a,
             b,
-            connected: problem.graph.connects(left.input.set, right.input.set),
+            connected,
             cost,
         });
     }

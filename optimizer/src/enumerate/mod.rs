@@ -2,7 +2,8 @@
 //!
 //! | name | search |
 //! |---|---|
-//! | `dpccp` | [`DpCcp`]: exact over all trees without cross products; `goo` when that needs more pairs than the budget |
+//! | `dphyp` | [`DpHyp`]: exact over all trees without cross products, joins of all kinds |
+//! | `dpccp` | [`DpCcp`]: the same for plain graphs, where it is faster |
 //! | `goo` | [`Goo`]: greedy, smallest join first |
 //! | `exhaustive` | [`Exhaustive`]: every tree, for tests |
 //! | `written` | [`Written`]: the order of the query |
@@ -12,11 +13,14 @@
 //! with each other last, smallest product first.
 
 mod dpccp;
+mod dphyp;
 mod exhaustive;
 mod goo;
+mod plan_table;
 mod written;
 
-pub use dpccp::{DpCcp, for_each_csg_cmp_pair};
+pub use dpccp::{DpCcp, count_pairs, for_each_csg_cmp_pair};
+pub use dphyp::DpHyp;
 pub use exhaustive::Exhaustive;
 pub use goo::Goo;
 pub use written::Written;
@@ -26,6 +30,7 @@ use crate::estimate::Cardinalities;
 use crate::join_graph::JoinGraph;
 use crate::join_tree::JoinTree;
 use crate::relset::RelSet;
+use std::fmt;
 
 /// What a search is given. All parts are read only.
 #[derive(Debug, Clone, Copy)]
@@ -56,27 +61,51 @@ pub struct Solution {
 }
 
 /// Why a search ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// Every tree of the space was considered: the result is optimal under the cost model.
-    Complete,
-    /// The exact search would have needed more pairs than the budget; a greedy one answered.
-    Budget,
-    /// A greedy search came to its end.
-    Greedy,
+    Exact,
+    /// The exact search would have needed more pairs than the budget, or more than this many were looked at: the best
+    /// tree over a linear order of the relations was taken.
+    Linearized {
+        /// Pairs that were looked at or counted before.
+        after: u64,
+    },
+    /// A greedy search came to its end, after this many pairs of a search that did not.
+    Greedy {
+        /// Pairs that were looked at or counted before; 0 if nothing else was tried.
+        after: u64,
+    },
+    /// A greedy tree, parts of which were searched again.
+    Repaired {
+        /// How many parts were.
+        parts: u64,
+    },
+    /// The best of some random trees.
+    Sampled {
+        /// How many.
+        trees: u64,
+    },
     /// No search was asked for: the tree is the query's own.
     Written,
+    /// The query's own tree, since no other could be made within the conflicts of its joins.
+    NoOther,
+    /// The tree was given.
+    Forced,
 }
 
-impl StopReason {
-    /// The reason as one lower-case word.
-    pub fn as_str(self) -> &'static str {
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Complete => "complete",
-            Self::Budget => "budget",
-            Self::Greedy => "greedy",
-            Self::Written => "written",
+            Self::Exact => f.write_str("exact"),
+            Self::Linearized { after } => write!(f, "linearized after {after} pairs"),
+            Self::Greedy { after: 0 } => f.write_str("greedy"),
+            Self::Greedy { after } => write!(f, "greedy after {after} pairs"),
+            Self::Repaired { parts } => write!(f, "greedy, {parts} parts searched again"),
+            Self::Sampled { trees } => write!(f, "best of {trees} random trees"),
+            Self::Written => f.write_str("written"),
+            Self::NoOther => f.write_str("no other tree"),
+            Self::Forced => f.write_str("forced"),
         }
     }
 }
@@ -94,11 +123,12 @@ pub trait Enumerator: std::fmt::Debug + Send + Sync {
 impl Problem<'_> {
     /// The rows around the join of two sets.
     fn join_rows(&self, left: &Input, right: &Input, output: f64) -> JoinRows {
+        let link = self.graph.link(left.set, right.set);
         JoinRows {
             left: left.rows,
             right: right.rows,
             output,
-            keyed: self.graph.has_key(left.set, right.set),
+            keyed: link.is_some_and(|link| link.keyed),
         }
     }
 
@@ -117,6 +147,16 @@ impl Problem<'_> {
         });
         cost
     }
+
+    /// The query's own tree as a solution, for searches that found none.
+    fn no_other(&self, pairs: u64) -> Solution {
+        Solution {
+            tree: self.written.clone(),
+            cost: self.tree_cost(self.written),
+            pairs,
+            stop: StopReason::NoOther,
+        }
+    }
 }
 
 /// One input of a candidate join.
@@ -126,30 +166,39 @@ struct Input {
     rows: f64,
 }
 
-/// The cheaper of the two orientations of a join. Equal costs put the input with fewer rows to the
-/// left, the build side, and then the one with the lower relation: any fixed rule makes the search
-/// deterministic.
+/// The cost of a join in its cheaper orientation, and whether the first set is the left input then. Equal costs put the
+/// input with fewer rows to the left, the build side, and then the one with the lower relation: any fixed rule makes
+/// the search deterministic.
+fn cheaper_orientation(
+    cost: &dyn CostModel,
+    rows: JoinRows,
+    (a, b): (RelSet, RelSet),
+) -> (f64, bool) {
+    let swapped = JoinRows {
+        left: rows.right,
+        right: rows.left,
+        ..rows
+    };
+    let (ab, ba) = (cost.join_cost(rows), cost.join_cost(swapped));
+    let a_left = ab
+        .total_cmp(&ba)
+        .then(rows.left.total_cmp(&rows.right))
+        .then(a.first().cmp(&b.first()))
+        .is_le();
+    (if a_left { ab } else { ba }, a_left)
+}
+
+/// [`cheaper_orientation`] as the cost, the left and the right set.
 fn best_orientation(
     problem: &Problem<'_>,
     a: &Input,
     b: &Input,
     output: f64,
 ) -> (f64, RelSet, RelSet) {
-    let ab = problem.join_rows(a, b, output);
-    let ba = JoinRows {
-        left: ab.right,
-        right: ab.left,
-        ..ab
-    };
-    let (ab, ba) = (problem.cost.join_cost(ab), problem.cost.join_cost(ba));
-    let a_left = ab
-        .total_cmp(&ba)
-        .then(a.rows.total_cmp(&b.rows))
-        .then(a.set.first().cmp(&b.set.first()));
-    if a_left.is_le() {
-        (ab, a.set, b.set)
-    } else {
-        (ba, b.set, a.set)
+    let rows = problem.join_rows(a, b, output);
+    match cheaper_orientation(problem.cost, rows, (a.set, b.set)) {
+        (cost, true) => (cost, a.set, b.set),
+        (cost, false) => (cost, b.set, a.set),
     }
 }
 

@@ -21,6 +21,7 @@ mod evaluate;
 mod inject;
 mod joinwright;
 mod literal;
+mod product;
 mod profile;
 mod sample;
 pub mod selectivity;
@@ -33,6 +34,7 @@ pub use bound::Bound;
 pub use inject::{Inject, Noise};
 pub use joinwright::{Joinwright, KeySample};
 pub(crate) use literal::compare;
+pub use product::ProductRows;
 pub(crate) use profile::MIN_ROWS;
 pub use profile::{ColumnProfile, Profile, distinct_after};
 pub use sample::Sample;
@@ -114,6 +116,12 @@ pub trait Cardinalities: std::fmt::Debug {
     /// The rows of [`estimate`](Self::estimate), for search.
     fn rows(&self, relations: RelSet) -> f64 {
         self.estimate(relations).rows
+    }
+
+    /// The rows as a product of relations and edges, if that is all they are. Searches need it for regions of more
+    /// relations than a [`RelSet`] holds.
+    fn product(&self) -> Option<&ProductRows> {
+        None
     }
 }
 

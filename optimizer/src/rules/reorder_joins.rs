@@ -253,7 +253,7 @@ impl<'a> Pass<'a> {
         } else {
             let solution = self.parts.enumerator.search(&problem);
             trace.pairs = solution.pairs;
-            trace.stop = solution.stop.as_str().to_string();
+            trace.stop = solution.stop.to_string();
             let enough = written_cost * (1.0 - self.options.min_gain);
             let gain = solution.cost < enough && solution.tree != region.written;
             if gain && solution.stop != StopReason::Written {

@@ -1,0 +1,220 @@
+//! The conflict detector CD-C: Moerkotte, Fender & Eich, SIGMOD 2013.
+//!
+//! Inner joins may change places with each other as they like, others only where the result stays the same. From the
+//! tree of joins as the query has it, the detector finds for each join which relations have to be on its sides, and
+//! rules of the form "if one of these takes part, those have to". A join tree in which all joins obey returns what the
+//! query's own tree returns.
+//!
+//! The detector looks at every pair of a join and one below it, and asks three questions: is
+//! `(1 ∘a 2) ∘b 3 = 1 ∘a (2 ∘b 3)` (*assoc*), is `(1 ∘a 2) ∘b 3 = (1 ∘b 3) ∘a 2` (*l-asscom*), is
+//! `1 ∘a (2 ∘b 3) = 2 ∘b (1 ∘a 3)` (*r-asscom*)?
+
+use crate::join_graph::{ConflictRule, JoinKind, Operator};
+use crate::relset::RelSet;
+
+/// A tree of joins of all kinds.
+#[derive(Debug, Clone)]
+pub enum OperatorTree {
+    /// One relation, by index.
+    Leaf(usize),
+    /// A join of two trees.
+    Join(Box<OperatorNode>),
+}
+
+/// A join in a tree.
+#[derive(Debug, Clone)]
+pub struct OperatorNode {
+    /// What it does with rows.
+    pub kind: JoinKind,
+    /// The relations that its predicate uses.
+    pub relations: RelSet,
+    /// The relations among them for which NULL in all columns makes the predicate not true.
+    pub rejects_null: RelSet,
+    /// Whether an equality between the inputs is part of the predicate.
+    pub keyed: bool,
+    /// Rows of the result are dropped by a filter that belongs to the join, as for `NOT EXISTS (…) OR a.x = 1`.
+    pub filtered: bool,
+    /// The join is inner and may stand anywhere as far as it is concerned: its predicates are edges of the graph, and
+    /// it becomes no operator.
+    pub free: bool,
+    /// The left input.
+    pub left: OperatorTree,
+    /// The right input.
+    pub right: OperatorTree,
+}
+
+impl OperatorTree {
+    /// The relations of the tree.
+    pub fn relations(&self) -> RelSet {
+        match self {
+            Self::Leaf(index) => RelSet::single(*index),
+            Self::Join(node) => node.left.relations().union(node.right.relations()),
+        }
+    }
+}
+
+/// The joins of a tree that are not [`free`](OperatorNode::free) with their conflicts, inputs before outputs, left
+/// before right.
+pub fn operators(tree: &OperatorTree) -> Vec<Operator> {
+    let mut operators = vec![];
+    visit(tree, &mut operators);
+    operators
+}
+
+/// What the conflicts of a join need to know of one below it.
+struct Below {
+    class: Class,
+    rejects_null: RelSet,
+    left: RelSet,
+    right: RelSet,
+    /// What its predicate needs of either side: both are `left` and `right` where that is not certain.
+    uses_left: RelSet,
+    uses_right: RelSet,
+}
+
+/// Adds the operators of a tree, and returns what a join above it has to know of its joins.
+fn visit(tree: &OperatorTree, operators: &mut Vec<Operator>) -> Vec<Below> {
+    let OperatorTree::Join(node) = tree else {
+        return vec![];
+    };
+    let below_left = visit(&node.left, operators);
+    let below_right = visit(&node.right, operators);
+    let (left, right) = (node.left.relations(), node.right.relations());
+    if !node.free {
+        operators.push(operator(node, left, right, &below_left, &below_right));
+    }
+    let used = |side: RelSet| {
+        let used = node.relations.intersect(side);
+        // Predicates of free joins take other ways than the tree; what they use of it says little.
+        if node.free || used.is_empty() {
+            side
+        } else {
+            used
+        }
+    };
+    let own = Below {
+        class: Class::of(node),
+        rejects_null: node.rejects_null,
+        left,
+        right,
+        uses_left: used(left),
+        uses_right: used(right),
+    };
+    below_left
+        .into_iter()
+        .chain(below_right)
+        .chain([own])
+        .collect()
+}
+
+fn operator(
+    node: &OperatorNode,
+    left: RelSet,
+    right: RelSet,
+    below_left: &[Below],
+    below_right: &[Below],
+) -> Operator {
+    let own = Class::of(node);
+    let mut rules = vec![];
+    let mut rule = |if_any, then_all| rules.push(ConflictRule { if_any, then_all });
+    for a in below_left {
+        let rejects = (a.rejects_null, node.rejects_null);
+        if !assoc(a.class, own, rejects, a.right) {
+            rule(a.right, a.uses_left);
+        }
+        if !l_asscom(a.class, own, rejects, a.left) {
+            rule(a.left, a.uses_right);
+        }
+    }
+    for a in below_right {
+        let rejects = (node.rejects_null, a.rejects_null);
+        if !assoc(own, a.class, rejects, a.left) {
+            rule(a.left, a.uses_right);
+        }
+        if !r_asscom(own, a.class, rejects, a.right) {
+            rule(a.right, a.uses_left);
+        }
+    }
+    // A predicate that says nothing of one side is bound to all of it.
+    let mut relations = node.relations;
+    for side in [left, right] {
+        if !relations.intersects(side) {
+            relations = relations.union(side);
+        }
+    }
+    // A rule that always applies is part of the eligibility set.
+    let mut eligible = relations;
+    loop {
+        let more = rules
+            .iter()
+            .filter(|rule| rule.if_any.intersects(eligible))
+            .fold(eligible, |all, rule| all.union(rule.then_all));
+        if more == eligible {
+            break;
+        }
+        eligible = more;
+    }
+    rules.retain(|rule| !rule.then_all.is_subset(eligible));
+    Operator {
+        kind: node.kind,
+        relations,
+        left: eligible.intersect(left),
+        right: eligible.intersect(right),
+        keyed: node.keyed,
+        rules,
+    }
+}
+
+/// What a join may change places with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Inner,
+    /// Decides for each left row alone what becomes of it: semi, anti and mark joins, and left joins with a filter.
+    Restricting,
+    Left,
+    Full,
+}
+
+impl Class {
+    fn of(node: &OperatorNode) -> Self {
+        match node.kind {
+            JoinKind::Inner => Self::Inner,
+            JoinKind::Left if !node.filtered => Self::Left,
+            JoinKind::Left | JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => Self::Restricting,
+            JoinKind::Full => Self::Full,
+        }
+    }
+}
+
+/// `(1 ∘a 2) ∘b 3 = 1 ∘a (2 ∘b 3)`; `rejects` are the relations for which NULLs fail `a` and `b`, `two` is input 2.
+fn assoc(a: Class, b: Class, rejects: (RelSet, RelSet), two: RelSet) -> bool {
+    use Class::*;
+    match (a, b) {
+        (Inner, Inner | Restricting | Left) => true,
+        (Left | Full, Left) => rejects.1.intersects(two),
+        (Full, Full) => rejects.0.intersects(two) && rejects.1.intersects(two),
+        _ => false,
+    }
+}
+
+/// `(1 ∘a 2) ∘b 3 = (1 ∘b 3) ∘a 2`; `one` is input 1.
+fn l_asscom(a: Class, b: Class, rejects: (RelSet, RelSet), one: RelSet) -> bool {
+    use Class::*;
+    match (a, b) {
+        (Inner | Restricting | Left, Inner | Restricting | Left) => true,
+        (Left, Full) => rejects.0.intersects(one),
+        (Full, Left) => rejects.1.intersects(one),
+        (Full, Full) => rejects.0.intersects(one) && rejects.1.intersects(one),
+        _ => false,
+    }
+}
+
+/// `1 ∘a (2 ∘b 3) = 2 ∘b (1 ∘a 3)`; `three` is input 3.
+fn r_asscom(a: Class, b: Class, rejects: (RelSet, RelSet), three: RelSet) -> bool {
+    use Class::*;
+    match (a, b) {
+        (Inner, Inner) => true,
+        (Full, Full) => rejects.0.intersects(three) && rejects.1.intersects(three),
+        _ => false,
+    }
+}

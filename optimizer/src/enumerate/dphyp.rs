@@ -1,0 +1,322 @@
+//! DPhyp: Moerkotte & Neumann, SIGMOD 2008. DPccp for hypergraphs, and so for joins of all kinds.
+//!
+//! A hyperedge leads from a set of relations to another. What it leads to is represented by its lowest relation while
+//! sets grow; whether a grown set can be joined at all shows in the plan table, since all its parts come before it.
+//! Conflict rules and the kinds of joins are looked at where a pair is complete ([`JoinGraph::link`]).
+//!
+//! | here | in the paper |
+//! |---|---|
+//! | `Search::run` | Solve |
+//! | `Search::grow_csg` | EnumerateCsgRec |
+//! | `Search::complements` | EmitCsg |
+//! | `Search::grow_cmp` | EnumerateCmpRec |
+
+use super::plan_table::PlanTable;
+use super::{Enumerator, Problem, Solution, StopReason, dpccp, goo};
+use crate::join_graph::JoinGraph;
+use crate::relset::RelSet;
+
+/// The exact search of any graph. When it needs more pairs than the budget, [`goo`](super::Goo) answers instead.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DpHyp;
+
+impl Enumerator for DpHyp {
+    fn name(&self) -> &str {
+        "dphyp"
+    }
+
+    fn search(&self, problem: &Problem<'_>) -> Solution {
+        dpccp::exact(problem).unwrap_or_else(|pairs| Solution {
+            stop: StopReason::Greedy { after: pairs },
+            ..goo::greedy(problem)
+        })
+    }
+}
+
+/// The optimal tree of a hypergraph, or how many pairs were looked at until the budget was spent.
+pub(super) fn exact(problem: &Problem<'_>) -> Result<Solution, u64> {
+    let mut search = Search {
+        graph: problem.graph,
+        table: PlanTable::new(problem, problem.budget),
+        budget: problem.budget,
+        pairs: 0,
+    };
+    search.run().map_err(|Spent| search.pairs)?;
+    let components = problem.graph.components();
+    if !components.iter().all(|c| search.table.has(*c)) {
+        return Ok(problem.no_other(search.pairs));
+    }
+    let forest = components.iter().map(|c| search.table.tree(*c)).collect();
+    let (tree, more_pairs) = goo::join_forest(problem, forest);
+    let Some(tree) = tree else {
+        return Ok(problem.no_other(search.pairs + more_pairs));
+    };
+    Ok(Solution {
+        cost: problem.tree_cost(&tree),
+        tree,
+        pairs: search.pairs + more_pairs,
+        stop: StopReason::Exact,
+    })
+}
+
+/// The budget is spent.
+struct Spent;
+
+struct Search<'a> {
+    graph: &'a JoinGraph,
+    table: PlanTable<'a>,
+    budget: u64,
+    pairs: u64,
+}
+
+impl Search<'_> {
+    fn run(&mut self) -> Result<(), Spent> {
+        for i in (0..self.graph.len()).rev() {
+            let start = RelSet::single(i);
+            self.complements(start)?;
+            self.grow_csg(start, RelSet::first_n(i + 1))?;
+        }
+        Ok(())
+    }
+
+    /// The relations by which `set` can grow without `excluded`; of what a hyperedge leads to the lowest.
+    fn neighborhood(&self, set: RelSet, excluded: RelSet) -> RelSet {
+        let plain = self.graph.neighborhood(set).minus(excluded);
+        let closed = set.union(excluded);
+        self.graph
+            .ways()
+            .iter()
+            .filter(|(from, to)| from.is_subset(set) && !to.intersects(closed))
+            .filter_map(|(_, to)| to.first())
+            .fold(plain, |around, relation| {
+                around.union(RelSet::single(relation))
+            })
+    }
+
+    fn grow_csg(&mut self, set: RelSet, excluded: RelSet) -> Result<(), Spent> {
+        let around = self.neighborhood(set, excluded);
+        for more in around.subsets() {
+            let csg = set.union(more);
+            if self.table.has(csg) {
+                self.complements(csg)?;
+            }
+        }
+        let excluded = excluded.union(around);
+        for more in around.subsets() {
+            self.grow_csg(set.union(more), excluded)?;
+        }
+        Ok(())
+    }
+
+    fn complements(&mut self, csg: RelSet) -> Result<(), Spent> {
+        let Some(lowest) = csg.first() else {
+            return Ok(());
+        };
+        let excluded = csg.union(RelSet::first_n(lowest + 1));
+        let around = self.neighborhood(csg, excluded);
+        let mut rest = around;
+        while let Some(i) = rest.last() {
+            rest = rest.minus(RelSet::single(i));
+            let start = RelSet::single(i);
+            self.pair(csg, start)?;
+            let below = excluded.union(around.intersect(RelSet::first_n(i + 1)));
+            self.grow_cmp(csg, start, below)?;
+        }
+        Ok(())
+    }
+
+    fn grow_cmp(&mut self, csg: RelSet, set: RelSet, excluded: RelSet) -> Result<(), Spent> {
+        let around = self.neighborhood(set, excluded);
+        for more in around.subsets() {
+            let cmp = set.union(more);
+            if self.table.has(cmp) {
+                self.pair(csg, cmp)?;
+            }
+        }
+        let excluded = excluded.union(around);
+        for more in around.subsets() {
+            self.grow_cmp(csg, set.union(more), excluded)?;
+        }
+        Ok(())
+    }
+
+    fn pair(&mut self, a: RelSet, b: RelSet) -> Result<(), Spent> {
+        let Some(link) = self.graph.link(a, b) else {
+            return Ok(());
+        };
+        self.pairs += 1;
+        if self.pairs > self.budget {
+            return Err(Spent);
+        }
+        self.table.offer_link(a, b, link);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::{Exhaustive, Goo};
+    use super::*;
+    use crate::conflicts::{OperatorNode, OperatorTree, operators};
+    use crate::cost::Cout;
+    use crate::join_graph::{EdgeKind, JoinKind};
+    use crate::join_tree::JoinTree;
+    use proptest::prelude::*;
+
+    /// A random tree of joins of all kinds over relations in a row, each join with a predicate on one or two relations
+    /// that are visible on either side.
+    fn operator_tree(max: usize) -> impl Strategy<Value = (usize, OperatorTree)> {
+        (2..=max)
+            .prop_flat_map(|n| (Just(n), prop::collection::vec(any::<[u8; 4]>(), n - 1)))
+            .prop_map(|(n, dice)| {
+                let mut dice = dice.into_iter();
+                let (tree, _) = build(0, n, &mut dice);
+                (n, tree)
+            })
+    }
+
+    fn build(
+        from: usize,
+        to: usize,
+        dice: &mut impl Iterator<Item = [u8; 4]>,
+    ) -> (OperatorTree, RelSet) {
+        let dice_here = if to - from > 1 { dice.next() } else { None };
+        let Some([cut, kind, a, b]) = dice_here else {
+            return (OperatorTree::Leaf(from), RelSet::single(from));
+        };
+        let middle = from + 1 + cut as usize % (to - from - 1);
+        let (left, left_visible) = build(from, middle, dice);
+        let (right, right_visible) = build(middle, to, dice);
+        let kind = match kind % 8 {
+            0..3 => JoinKind::Inner,
+            3 => JoinKind::Left,
+            4 => JoinKind::Full,
+            5 => JoinKind::Semi,
+            6 => JoinKind::Anti,
+            _ => JoinKind::Mark,
+        };
+        let pick = |set: RelSet, dice: u8| {
+            let all: Vec<usize> = set.iter().collect();
+            let one = RelSet::single(all[dice as usize % all.len()]);
+            let more = RelSet::single(all[(dice >> 4) as usize % all.len()]);
+            if dice % 5 == 0 { one.union(more) } else { one }
+        };
+        let relations = pick(left_visible, a).union(pick(right_visible, b));
+        let visible = match kind {
+            JoinKind::Inner | JoinKind::Left | JoinKind::Full => left_visible.union(right_visible),
+            _ => left_visible,
+        };
+        let node = OperatorNode {
+            kind,
+            relations,
+            rejects_null: if a % 3 == 0 { RelSet::EMPTY } else { relations },
+            keyed: b % 4 != 0,
+            filtered: kind == JoinKind::Left && a % 7 == 0,
+            free: false,
+            left,
+            right,
+        };
+        (OperatorTree::Join(Box::new(node)), visible)
+    }
+
+    fn written(tree: &OperatorTree) -> JoinTree {
+        match tree {
+            OperatorTree::Leaf(index) => JoinTree::Leaf(*index),
+            OperatorTree::Join(node) => JoinTree::join(written(&node.left), written(&node.right)),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// All kinds of joins: the exact search costs what exhaustive search costs, and the query's own tree is always
+        /// one of the space.
+        #[test]
+        fn costs_what_exhaustive_search_costs((n, tree) in operator_tree(8), seed: u64) {
+            let graph = JoinGraph::new(n, []).with_operators(operators(&tree));
+            let rows = HashedRows(seed);
+            let written = written(&tree);
+            let problem = Problem {
+                graph: &graph,
+                cardinalities: &rows,
+                cost: &Cout,
+                written: &written,
+                budget: u64::MAX,
+            };
+            let mut legal = true;
+            written.for_each_join(&mut |a, b| legal &= graph.link(a, b).is_some());
+            prop_assert!(legal, "{graph:?} forbids {written:?}");
+            let exact = DpHyp.search(&problem);
+            let every = Exhaustive.search(&problem);
+            prop_assert_eq!(exact.stop, StopReason::Exact);
+            prop_assert_eq!(exact.tree.relations(), graph.all());
+            prop_assert!((exact.cost - every.cost).abs() <= 1e-9 * every.cost.abs());
+            let greedy = Goo.search(&problem);
+            prop_assert!(exact.cost <= greedy.cost * (1.0 + 1e-9));
+            let mut legal = true;
+            exact.tree.for_each_join(&mut |a, b| legal &= graph.link(a, b).is_some());
+            prop_assert!(legal, "{graph:?} forbids {:?}", exact.tree);
+        }
+
+        /// Plain edges and predicates on three relations and more.
+        #[test]
+        fn predicates_on_many_relations(
+            graph in connected_graph(7),
+            more in prop::collection::vec(prop::bits::u64::masked(0x7f), 0..3),
+            seed: u64,
+        ) {
+            let all = graph.all();
+            let more = more.into_iter().map(|bits| RelSet::from_bits(bits).intersect(all));
+            let graph = graph.with_predicates(more);
+            let rows = HashedRows(seed);
+            let written = in_order(graph.len());
+            let problem = Problem {
+                graph: &graph,
+                cardinalities: &rows,
+                cost: &Cout,
+                written: &written,
+                budget: u64::MAX,
+            };
+            let exact = DpHyp.search(&problem);
+            let every = Exhaustive.search(&problem);
+            prop_assert_eq!(exact.stop, StopReason::Exact);
+            prop_assert!((exact.cost - every.cost).abs() <= 1e-9 * every.cost.abs());
+        }
+    }
+
+    #[test]
+    fn plain_graphs_have_the_same_pairs() {
+        let graph = clique(6);
+        let rows = HashedRows(5);
+        let written = in_order(6);
+        let problem = Problem {
+            graph: &graph,
+            cardinalities: &rows,
+            cost: &Cout,
+            written: &written,
+            budget: u64::MAX,
+        };
+        let hyper = exact(&problem).unwrap_or_else(|pairs| panic!("{pairs} pairs"));
+        let plain = dpccp::exact(&problem).unwrap_or_else(|pairs| panic!("{pairs} pairs"));
+        assert_eq!(hyper, plain);
+    }
+
+    #[test]
+    fn a_spent_budget_is_answered_greedily() {
+        let graph = JoinGraph::new(12, (1..12).map(|i| (0, i, EdgeKind::Equality)))
+            .with_predicates([RelSet::first_n(3)]);
+        let rows = HashedRows(7);
+        let written = in_order(12);
+        let problem = Problem {
+            graph: &graph,
+            cardinalities: &rows,
+            cost: &Cout,
+            written: &written,
+            budget: 100,
+        };
+        let solution = DpHyp.search(&problem);
+        assert_eq!(solution.stop, StopReason::Greedy { after: 101 });
+        assert_eq!(solution.tree, Goo.search(&problem).tree);
+    }
+}
