@@ -7,17 +7,20 @@ use crate::estimate::{
     Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, MIN_ROWS, Profile, compare,
     key_profile, selectivity,
 };
-use crate::extract;
-use crate::query_graph::{Membership, Relation};
+use crate::extract::{self, FlatOperator, Kinds, Region};
+use crate::join_graph::JoinKind;
+use crate::query_graph::{Membership, Relation, resolve_region_column};
+use crate::relset::RelSet;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::datasource::{MemTable, source_as_provider};
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, FetchType, Join, Limit, LogicalPlan, TableScan,
+    Aggregate, Distinct, Expr, FetchType, Filter, Join, Limit, LogicalPlan, TableScan,
 };
 use joinwright_stats::{Snapshot, TableDetails, provider_key};
 use std::cell::RefCell;
@@ -31,6 +34,10 @@ const GUESS_ROWS: f64 = 1_000.0;
 const GUESS_UNNEST: f64 = 10.0;
 /// Of the rows that an anti join or an unmatched filter would drop, this share stays at least.
 const LEAST_ANTI_SHARE: f64 = 0.05;
+/// The share of rows that a predicate on the result of an outer join keeps.
+const GUESS_FILTER: f64 = 0.25;
+/// No semi join is taken to keep less.
+const LEAST_SHARE: f64 = 1e-9;
 
 /// Derives profiles from the statistics of a catalog snapshot.
 #[derive(Debug)]
@@ -65,6 +72,35 @@ fn join_key(join: &Join) -> JoinKey {
     )
 }
 
+/// The one relation that all left keys of an operator without other conditions belong to, with its own predicates, and
+/// the keys in its terms.
+fn key_leaf(region: &Region, operator: &FlatOperator) -> Option<(LogicalPlan, Vec<Expr>)> {
+    if !operator.filters.is_empty() {
+        return None;
+    }
+    let keys = operator.on.iter().map(|equality| &equality.left);
+    let used = keys.clone().fold(RelSet::EMPTY, |all, key| {
+        all.union(extract::uses(key).relations)
+    });
+    let index = used.first().filter(|_| used.len() == 1)?;
+    let leaf = region.leaves.get(index)?;
+    let own = |column: &Column| {
+        let (_, field) = resolve_region_column(column)?;
+        let schema = leaf.schema();
+        (field < schema.fields().len()).then(|| Column::from(schema.qualified_field(field)))
+    };
+    let named = |e: &Expr| extract::rename_columns(e, own).ok();
+    let keys = keys.map(named).collect::<Option<Vec<_>>>()?;
+    let predicates = region.leaf_predicates.get(index)?.iter().map(named);
+    let plan = match conjunction(predicates.collect::<Option<Vec<_>>>()?) {
+        Some(predicate) => {
+            LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(leaf.clone())).ok()?)
+        }
+        None => leaf.clone(),
+    };
+    Some((plan, keys))
+}
+
 impl<'a> Deriver<'a> {
     pub(crate) fn new(
         snapshot: &'a Snapshot,
@@ -76,6 +112,62 @@ impl<'a> Deriver<'a> {
             estimator,
             thorough,
             joins: RefCell::default(),
+        }
+    }
+
+    /// The share of rows that a join of a region keeps: of its left input for semi and anti joins, of its result for
+    /// others.
+    pub(crate) fn kept_share(&self, region: &Region, operator: &FlatOperator) -> f64 {
+        // Nothing is known of a filter on what an outer join supplied.
+        let of_filters = GUESS_FILTER.powi(operator.above.len() as i32);
+        match operator.kind {
+            JoinKind::Inner => 1.0,
+            JoinKind::Left | JoinKind::Full | JoinKind::Mark => of_filters,
+            JoinKind::Semi | JoinKind::Anti => self.partner_share(region, operator),
+        }
+    }
+
+    fn partner_share(&self, region: &Region, operator: &FlatOperator) -> f64 {
+        let join = &operator.join;
+        let (left, right) = match operator.turned {
+            true => (&join.right, &join.left),
+            false => (&join.left, &join.right),
+        };
+        let join_type = match operator.kind {
+            JoinKind::Anti => JoinType::LeftAnti,
+            _ => JoinType::LeftSemi,
+        };
+        let on = join.on.iter().cloned().map(|(l, r)| match operator.turned {
+            true => (r, l),
+            false => (l, r),
+        });
+        let mut outer = Arc::clone(left);
+        let mut on: Vec<(Expr, Expr)> = on.collect();
+        // The relation that the keys belong to says more than all that it is joined with, and is known at once.
+        if let Some((leaf, keys)) = key_leaf(region, operator) {
+            outer = Arc::new(leaf);
+            on = keys.into_iter().zip(on).map(|(l, (_, r))| (l, r)).collect();
+        }
+        let before = self.profile(&outer).rows;
+        let semi = Join::try_new(
+            outer,
+            Arc::clone(right),
+            on,
+            join.filter.clone(),
+            join_type,
+            JoinConstraint::On,
+            join.null_equality,
+            false,
+        );
+        match semi {
+            Ok(semi) => {
+                let after = self.profile(&LogicalPlan::Join(semi)).rows;
+                (after / before.max(MIN_ROWS)).clamp(LEAST_SHARE, 1.0)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the share of a semi join is guessed");
+                GUESS_FILTER
+            }
         }
     }
 
@@ -379,7 +471,7 @@ impl<'a> Deriver<'a> {
     }
 
     fn derive_join(&self, plan: &LogicalPlan, join: &Join) -> Profile {
-        if let Some(region) = extract::region(plan, self) {
+        if let Some(region) = extract::region(plan, Kinds::Inner, self) {
             return self.region(&region);
         }
         if self.thorough
@@ -442,7 +534,7 @@ impl<'a> Deriver<'a> {
             ..join.clone()
         };
         let inner = LogicalPlan::Join(of_type(JoinType::Inner));
-        let mut profile = self.region(&extract::region(&inner, self)?);
+        let mut profile = self.region(&extract::region(&inner, Kinds::Inner, self)?);
         let alone = self.semi_join(&of_type(anti_type))?;
         // A row with a partner has no NULL in the key.
         for (left, right) in &join.on {
@@ -517,7 +609,7 @@ impl<'a> Deriver<'a> {
                 region.output = projection.expr.iter().map(place).collect::<Option<_>>()?;
                 Some(region)
             }
-            LogicalPlan::Join(_) => extract::region(plan, self),
+            LogicalPlan::Join(_) => extract::region(plan, Kinds::Inner, self),
             _ => None,
         }
     }

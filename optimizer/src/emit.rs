@@ -4,7 +4,8 @@
 //! equality class one equality a join suffices: within each side its members are equal already. The
 //! exception is a side whose members all belong to one relation, which nothing has compared yet.
 
-use crate::extract::{Region, equality, rename_columns};
+use crate::extract::{MARKS, Region, RegionOperator, equality, rename_columns};
+use crate::join_graph::JoinKind;
 use crate::join_tree::JoinTree;
 use crate::query_graph::{EqualityClass, Member, resolve_region_column};
 use crate::relset::RelSet;
@@ -12,8 +13,10 @@ use datafusion::common::{
     Column, JoinConstraint, JoinType, NullEquality, Result, TableReference, plan_err,
 };
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, Projection};
-use std::collections::HashSet;
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator, Projection,
+};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The plan that joins the region's leaves as `tree` says. `schema_of` is the plan that the region
@@ -23,13 +26,16 @@ pub(crate) fn emit(
     tree: &JoinTree,
     schema_of: &LogicalPlan,
 ) -> Result<LogicalPlan> {
-    let leaves = Leaves::new(region)?;
+    let mut leaves = Leaves::new(region)?;
     let (mut plan, set) = leaves.join(tree)?;
     if set.len() != region.leaves.len() {
         return plan_err!(
             "a join tree over {set:?} of {} relations",
             region.leaves.len()
         );
+    }
+    if leaves.applied != region.operators.len() + region.filters.len() {
+        return plan_err!("a join tree in which not every predicate has its place");
     }
     if let Some(predicate) = conjunction(region.constants.iter().cloned()) {
         plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
@@ -43,6 +49,10 @@ struct Leaves<'a> {
     plans: Vec<LogicalPlan>,
     /// By relation and field the column's name.
     columns: Vec<Vec<Column>>,
+    /// By number the column of a mark, once its join is made.
+    marks: HashMap<usize, Column>,
+    /// Operators and filters that have been applied.
+    applied: usize,
 }
 
 impl<'a> Leaves<'a> {
@@ -80,12 +90,21 @@ impl<'a> Leaves<'a> {
             region,
             plans,
             columns,
+            marks: HashMap::new(),
+            applied: 0,
         })
     }
 
     fn column(&self, column: &Column) -> Option<Column> {
         let (relation, field) = resolve_region_column(column)?;
-        self.columns.get(relation)?.get(field).cloned()
+        self.column_of(relation, field)
+    }
+
+    fn column_of(&self, relation: usize, field: usize) -> Option<Column> {
+        match relation.checked_sub(MARKS) {
+            Some(mark) => self.marks.get(&mark).cloned(),
+            None => self.columns.get(relation)?.get(field).cloned(),
+        }
     }
 
     /// A region's predicate in terms of the emitted plan.
@@ -94,7 +113,7 @@ impl<'a> Leaves<'a> {
     }
 
     #[recursive::recursive]
-    fn join(&self, tree: &JoinTree) -> Result<(LogicalPlan, RelSet)> {
+    fn join(&mut self, tree: &JoinTree) -> Result<(LogicalPlan, RelSet)> {
         let (left, right) = match tree {
             JoinTree::Leaf(index) => {
                 let Some(plan) = self.plans.get(*index) else {
@@ -109,33 +128,75 @@ impl<'a> Leaves<'a> {
             return plan_err!("a join tree with {left_set:?} and {right_set:?}");
         }
         let both = left_set.union(right_set);
-        let mut on = vec![];
-        for class in &self.region.graph.classes {
-            for (l, r) in key_pairs(class, left_set, right_set) {
-                on.push((self.expr(&l.key)?, self.expr(&r.key)?));
-            }
-        }
-        let mut filters = vec![];
-        for filter in &self.region.graph.filters {
-            let relations = filter.relations;
-            if relations.is_subset(both)
+        let completed = |relations: RelSet| {
+            relations.is_subset(both)
                 && !relations.is_subset(left_set)
                 && !relations.is_subset(right_set)
-            {
-                filters.push(self.expr(&filter.predicate)?);
+        };
+        let region = self.region;
+        let mut inner = Conditions::default();
+        for class in &region.classes {
+            for (l, r) in key_pairs(class, left_set, right_set) {
+                inner.on.push((self.expr(&l.key)?, self.expr(&r.key)?));
             }
         }
-        let join = Join::try_new(
-            Arc::new(left),
-            Arc::new(right),
-            on,
-            conjunction(filters),
-            JoinType::Inner,
-            JoinConstraint::On,
-            NullEquality::NullEqualsNothing,
-            false,
-        )?;
-        Ok((LogicalPlan::Join(join), both))
+        for filter in region.filters.iter().filter(|f| completed(f.relations)) {
+            inner.filters.push(self.expr(&filter.predicate)?);
+            self.applied += 1;
+        }
+        let mut outer = None;
+        let operators = region.operators.iter();
+        for operator in operators.filter(|o| completed(o.place.relations)) {
+            let Some(swapped) = operator.place.applicable(left_set, right_set) else {
+                return plan_err!(
+                    "{left_set:?} and {right_set:?} meet where {:?} forbids it",
+                    operator.place
+                );
+            };
+            let conditions = self.conditions(operator, swapped)?;
+            self.applied += 1;
+            if operator.place.kind == JoinKind::Inner {
+                inner.add(conditions);
+            } else if outer.replace((operator, swapped, conditions)).is_some() {
+                return plan_err!("two outer joins at {left_set:?} and {right_set:?}");
+            }
+        }
+        let (left, right) = (Arc::new(left), Arc::new(right));
+        let Some((operator, swapped, conditions)) = outer else {
+            let plan = inner.join(left, right, JoinType::Inner)?;
+            return Ok((LogicalPlan::Join(plan), both));
+        };
+        if !inner.is_empty() {
+            return plan_err!("predicates of inner joins at {:?}", operator.place);
+        }
+        let join = conditions.join(left, right, join_type(operator.place.kind, swapped))?;
+        if let Some(mark) = operator.join.mark_index() {
+            // A mark join's mark is its last column.
+            self.marks.extend(join.schema.columns().pop().map(|c| (mark, c)));
+        }
+        let mut plan = LogicalPlan::Join(join);
+        let above = operator.join.above.iter().map(|e| self.expr(e));
+        if let Some(predicate) = conjunction(above.collect::<Result<Vec<_>>>()?) {
+            plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
+        }
+        Ok((plan, both))
+    }
+
+    /// The conditions of an operator; the left input of the join is the right one of the operator if `swapped`.
+    fn conditions(&self, operator: &RegionOperator, swapped: bool) -> Result<Conditions> {
+        let on = operator.join.on.iter().map(|equality| {
+            let (left, right) = (self.expr(&equality.left)?, self.expr(&equality.right)?);
+            Ok(match swapped {
+                true => (right, left),
+                false => (left, right),
+            })
+        });
+        let filters = operator.join.filters.iter().map(|e| self.expr(e));
+        Ok(Conditions {
+            on: on.collect::<Result<_>>()?,
+            filters: filters.collect::<Result<_>>()?,
+            null_equals_null: operator.join.null_equality == NullEquality::NullEqualsNull,
+        })
     }
 
     /// Puts the columns into the order and under the names that the rest of the query knows.
@@ -152,19 +213,96 @@ impl<'a> Leaves<'a> {
             .iter()
             .zip(schema.iter())
             .map(|((relation, field), (qualifier, wanted))| {
-                let column = self.columns[*relation][*field].clone();
+                let Some(column) = self.column_of(*relation, *field) else {
+                    return plan_err!("no column {field} of relation {relation}");
+                };
                 let named = column.relation.as_ref() == qualifier && column.name == *wanted.name();
                 let column = Expr::Column(column);
-                if named {
-                    column
-                } else {
-                    column.alias_qualified(qualifier.cloned(), wanted.name().clone())
-                }
+                Ok(match named {
+                    true => column,
+                    false => column.alias_qualified(qualifier.cloned(), wanted.name().clone()),
+                })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let projection =
             Projection::try_new_with_schema(exprs, Arc::new(plan), Arc::clone(schema))?;
         Ok(LogicalPlan::Projection(projection))
+    }
+}
+
+/// What a join checks, in terms of its inputs.
+#[derive(Debug, Default)]
+struct Conditions {
+    on: Vec<(Expr, Expr)>,
+    filters: Vec<Expr>,
+    /// The equalities take NULL for equal to NULL.
+    null_equals_null: bool,
+}
+
+impl Conditions {
+    fn is_empty(&self) -> bool {
+        self.on.is_empty() && self.filters.is_empty()
+    }
+
+    /// Takes in those of another inner join at the same place.
+    fn add(&mut self, other: Self) {
+        if self.on.is_empty() {
+            self.on = other.on;
+            self.null_equals_null = other.null_equals_null;
+        } else if self.null_equals_null == other.null_equals_null {
+            self.on.extend(other.on);
+        } else {
+            // One join has one kind of equality: the strict one, and the other as an expression.
+            let (strict, lax) = match other.null_equals_null {
+                true => (std::mem::take(&mut self.on), other.on),
+                false => (other.on, std::mem::take(&mut self.on)),
+            };
+            self.on = strict;
+            self.null_equals_null = false;
+            self.filters.extend(lax.into_iter().map(|(l, r)| {
+                let op = Operator::IsNotDistinctFrom;
+                Expr::BinaryExpr(BinaryExpr::new(Box::new(l), op, Box::new(r)))
+            }));
+        }
+        self.filters.extend(other.filters);
+    }
+
+    fn join(
+        self,
+        left: Arc<LogicalPlan>,
+        right: Arc<LogicalPlan>,
+        join_type: JoinType,
+    ) -> Result<Join> {
+        let null_equality = match self.null_equals_null {
+            true => NullEquality::NullEqualsNull,
+            false => NullEquality::NullEqualsNothing,
+        };
+        Join::try_new(
+            left,
+            right,
+            self.on,
+            conjunction(self.filters),
+            join_type,
+            JoinConstraint::On,
+            null_equality,
+            false,
+        )
+    }
+}
+
+/// The type of a join whose preserved input, if it has one, is the right one if `swapped`.
+fn join_type(kind: JoinKind, swapped: bool) -> JoinType {
+    match (kind, swapped) {
+        (JoinKind::Inner, _) => JoinType::Inner,
+        (JoinKind::Full, _) => JoinType::Full,
+        (JoinKind::Left, false) => JoinType::Left,
+        (JoinKind::Left, true) => JoinType::Right,
+        (JoinKind::Semi, false) => JoinType::LeftSemi,
+        (JoinKind::Semi, true) => JoinType::RightSemi,
+        (JoinKind::Anti, false) => JoinType::LeftAnti,
+        (JoinKind::Anti, true) => JoinType::RightAnti,
+        (JoinKind::Mark, false) => JoinType::LeftMark,
+        (JoinKind::Mark, true) => JoinType::RightMark,
     }
 }
 

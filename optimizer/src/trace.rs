@@ -1,7 +1,7 @@
 //! What the rule did to each region, as plain data. The harness renders it.
 
 use crate::estimate::{Cardinalities, EstimateSource};
-use crate::join_graph::EdgeKind;
+use crate::join_graph::{EdgeKind, JoinKind};
 use crate::join_tree::JoinTree;
 use crate::relset::RelSet;
 use serde::Serialize;
@@ -76,6 +76,8 @@ pub struct TraceEdge {
     pub relations: Vec<String>,
     /// Whether a hash join can use it.
     pub kind: EdgeKind,
+    /// The kind of join it belongs to.
+    pub join: JoinKind,
     /// The predicate, as SQL-like text.
     pub predicate: String,
 }

@@ -62,11 +62,10 @@ pub(super) struct RegionText(String);
 impl RegionText {
     /// The text of a region whose relations are joined as `tree` says.
     pub(super) fn new(region: &Region, tree: &JoinTree) -> Self {
-        let graph = &region.graph;
         let mut text = String::new();
         write_tree(tree, region, &mut text);
         let mut predicates: Vec<String> = vec![];
-        for class in &graph.classes {
+        for class in &region.classes {
             let mut members: Vec<String> = class
                 .members
                 .iter()
@@ -75,8 +74,19 @@ impl RegionText {
             members.sort_unstable();
             predicates.push(members.join(" = "));
         }
-        let filters = graph.filters.iter();
+        let filters = region.filters.iter();
         predicates.extend(filters.map(|filter| readable(&filter.predicate, region)));
+        let operators = region.operators.iter().map(|operator| {
+            let condition = operator.join.condition();
+            let condition = condition.map_or_else(String::new, |e| readable(&e, region));
+            format!(
+                "{} {:?} {:?} {condition}",
+                operator.place.kind.as_str(),
+                operator.place.left,
+                operator.place.right
+            )
+        });
+        predicates.extend(operators);
         predicates.sort_unstable();
         for predicate in predicates {
             text.push('\n');

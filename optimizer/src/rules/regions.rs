@@ -3,7 +3,7 @@
 use super::JoinOrdering;
 use crate::derive::Deriver;
 use crate::estimate::Cardinalities;
-use crate::extract::{self, Expansion, Region, rename_columns};
+use crate::extract::{self, Kinds, Region, rename_columns};
 use crate::join_tree::JoinTree;
 use crate::options::JoinwrightOptions;
 use crate::query_graph::{QueryGraph, resolve_region_column};
@@ -60,7 +60,7 @@ fn visit(
     thorough: bool,
     regions: &mut Vec<EstimatedRegion>,
 ) {
-    let region = Expansion::of(plan).and_then(|_| extract::region(plan, deriver));
+    let region = extract::region(plan, Kinds::Inner, deriver);
     if let Some(region) = region {
         let start = clock.map(|clock| clock());
         let cardinalities = match thorough {

@@ -1,4 +1,4 @@
-//! `ReorderJoins`: a cheaper order for every region of inner joins.
+//! `ReorderJoins`: a cheaper order for every region of joins.
 //!
 //! The rule runs right after `push_down_filter`: later than `eliminate_cross_join`, which flattens
 //! whatever order there was, and before projections are pruned. It is idempotent: the optimizer runs
@@ -10,9 +10,9 @@ use crate::cost::CostModel;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
 use crate::enumerate::{Enumerator, Problem, StopReason, Written};
-use crate::estimate::{Cardinalities, CardinalityEstimator};
-use crate::extract::{self, Expansion, Region, rename_columns};
-use crate::join_graph::EdgeKind;
+use crate::estimate::{Cardinalities, CardinalityEstimator, OperatorRows, WithOperators};
+use crate::extract::{self, Expansion, Kinds, MARKS, Region, rename_columns};
+use crate::join_graph::{EdgeKind, JoinKind};
 use crate::join_tree::JoinTree;
 use crate::options::JoinwrightOptions;
 use crate::query_graph::resolve_region_column;
@@ -166,7 +166,7 @@ impl<'a> Pass<'a> {
     /// Reorders every region at or below a node, the inner ones first.
     #[recursive::recursive]
     fn rewrite(&mut self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-        let Some(expansion) = Expansion::of(&plan) else {
+        let Some(expansion) = Expansion::of(&plan, Kinds::All) else {
             return self.rewrite_children(plan);
         };
         // The trace of an outer region comes before those of the regions in its leaves.
@@ -221,7 +221,7 @@ impl<'a> Pass<'a> {
     /// The trace of the region whose topmost join is `plan`, and its better order if there is one.
     fn region(&self, plan: &LogicalPlan) -> Option<(Trace, Option<LogicalPlan>)> {
         let start = self.ordering.clock.map(|clock| clock());
-        let region = extract::region(plan, &self.deriver)?;
+        let region = extract::region(plan, Kinds::All, &self.deriver)?;
         let planning_us = || {
             let end = start.zip(self.ordering.clock);
             end.map(|(start, clock)| clock().saturating_sub(start).as_micros() as u64)
@@ -233,8 +233,8 @@ impl<'a> Pass<'a> {
             trace.planning_us = planning_us();
             return Some((trace, None));
         }
-        let graph = region.graph.join_graph();
-        let cardinalities = self.parts.estimator.prepare(&region.graph);
+        let graph = region.join_graph();
+        let cardinalities = self.cardinalities(&region);
         let problem = Problem {
             graph: &graph,
             cardinalities: cardinalities.as_ref(),
@@ -281,6 +281,20 @@ impl<'a> Pass<'a> {
         }
         trace.planning_us = planning_us();
         Some((trace, better.map(|better| better.0)))
+    }
+
+    /// The estimates of all sets of a region's relations.
+    fn cardinalities(&self, region: &Region) -> Box<dyn Cardinalities> {
+        let inner = self.parts.estimator.prepare(&region.graph);
+        if region.operators.is_empty() {
+            return inner;
+        }
+        let operators = region.operators.iter().map(|operator| OperatorRows {
+            operator: operator.place.clone(),
+            right: operator.join.sides.1,
+            share: self.deriver.kept_share(region, &operator.join),
+        });
+        Box::new(WithOperators::new(inner, operators.collect()))
     }
 
     /// The plan of a tree, checked: an enumerator may be anybody's.
@@ -334,22 +348,36 @@ impl<'a> Pass<'a> {
             })
             .collect();
         let names = |set: RelSet| set.iter().map(|i| graph.relations[i].alias.clone());
-        let of_classes = graph.classes.iter().map(|class| TraceEdge {
+        let of_classes = region.classes.iter().map(|class| TraceEdge {
             relations: names(class.relations()).collect(),
             kind: EdgeKind::Equality,
+            join: JoinKind::Inner,
             predicate: class_equality(class).map_or_else(String::new, |e| readable(&e, region)),
         });
-        let of_filters = graph.filters.iter().map(|filter| TraceEdge {
+        let of_filters = region.filters.iter().map(|filter| TraceEdge {
             relations: names(filter.relations).collect(),
             kind: EdgeKind::Theta,
+            join: JoinKind::Inner,
             predicate: readable(&filter.predicate, region),
+        });
+        let of_operators = region.operators.iter().map(|operator| TraceEdge {
+            relations: names(operator.place.relations).collect(),
+            kind: match operator.place.keyed {
+                true => EdgeKind::Equality,
+                false => EdgeKind::Theta,
+            },
+            join: operator.place.kind,
+            predicate: operator
+                .join
+                .condition()
+                .map_or_else(String::new, |e| readable(&e, region)),
         });
         let written = TraceTree::new(&region.written, &aliases(region), cardinalities);
         Trace {
             // Numbered when the walk is over.
             region: 0,
             relations,
-            edges: of_classes.chain(of_filters).collect(),
+            edges: of_classes.chain(of_filters).chain(of_operators).collect(),
             tree: written.clone(),
             cost: 0.0,
             written,
@@ -384,6 +412,9 @@ fn collect_leaves(tree: &JoinTree, visit: &mut impl FnMut(usize)) {
 pub(super) fn readable(expr: &Expr, region: &Region) -> String {
     let named = rename_columns(expr, |c| {
         let (relation, field) = resolve_region_column(c)?;
+        if relation >= MARKS {
+            return Some(Column::from_name(format!("mark#{}", relation - MARKS + 1)));
+        }
         let alias = &region.graph.relations.get(relation)?.alias;
         let name = region
             .leaves
