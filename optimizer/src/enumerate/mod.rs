@@ -8,6 +8,8 @@
 //! | `exhaustive` | [`Exhaustive`]: every tree, for tests |
 //! | `written` | [`Written`]: the order of the query |
 //!
+//! [`PlanSpace`] counts the trees that a search chooses from, and draws some of them.
+//!
 //! A search has a budget in csg-cmp-pairs, not in time, so that it finds the same plan on every
 //! machine. No search forms a cross product inside a connected component; components are joined
 //! with each other last, smallest product first.
@@ -17,12 +19,14 @@ mod dphyp;
 mod exhaustive;
 mod goo;
 mod plan_table;
+mod space;
 mod written;
 
 pub use dpccp::{DpCcp, count_pairs, for_each_csg_cmp_pair};
 pub use dphyp::DpHyp;
 pub use exhaustive::Exhaustive;
 pub use goo::Goo;
+pub use space::PlanSpace;
 pub use written::Written;
 
 use crate::cost::{CostModel, JoinRows};
