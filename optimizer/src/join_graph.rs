@@ -255,6 +255,11 @@ impl JoinGraph {
         &self.edges
     }
 
+    /// Inner predicates on three relations or more.
+    pub fn predicates(&self) -> &[RelSet] {
+        &self.predicates
+    }
+
     /// The joins that may not stand anywhere.
     pub fn operators(&self) -> &[Operator] {
         &self.operators

@@ -50,6 +50,7 @@ pub mod join_tree;
 pub mod options;
 mod provider;
 pub mod query_graph;
+mod random;
 pub mod registry;
 pub mod relset;
 pub mod rules;

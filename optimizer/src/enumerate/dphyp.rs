@@ -6,15 +6,16 @@
 //!
 //! | here | in the paper |
 //! |---|---|
-//! | `Search::run` | Solve |
-//! | `Search::grow_csg` | EnumerateCsgRec |
-//! | `Search::complements` | EmitCsg |
-//! | `Search::grow_cmp` | EnumerateCmpRec |
+//! | `Walk::run` | Solve |
+//! | `Walk::grow_csg` | EnumerateCsgRec |
+//! | `Walk::complements` | EmitCsg |
+//! | `Walk::grow_cmp` | EnumerateCmpRec |
 
 use super::plan_table::PlanTable;
 use super::{Enumerator, Problem, Solution, StopReason, dpccp, goo};
-use crate::join_graph::JoinGraph;
+use crate::join_graph::{JoinGraph, Link};
 use crate::relset::RelSet;
+use std::ops::ControlFlow;
 
 /// The exact search of any graph. When it needs more pairs than the budget, [`goo`](super::Goo) answers instead.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,12 +37,13 @@ impl Enumerator for DpHyp {
 /// The optimal tree of a hypergraph, or how many pairs were looked at until the budget was spent.
 pub(super) fn exact(problem: &Problem<'_>) -> Result<Solution, u64> {
     let mut search = Search {
-        graph: problem.graph,
         table: PlanTable::new(problem, problem.budget),
         budget: problem.budget,
         pairs: 0,
     };
-    search.run().map_err(|Spent| search.pairs)?;
+    if for_each_linked_pair(problem.graph, &mut search).is_break() {
+        return Err(search.pairs);
+    }
     let components = problem.graph.components();
     if !components.iter().all(|c| search.table.has(*c)) {
         return Ok(problem.no_other(search.pairs));
@@ -59,24 +61,57 @@ pub(super) fn exact(problem: &Problem<'_>) -> Result<Solution, u64> {
     })
 }
 
-/// The budget is spent.
-struct Spent;
-
 struct Search<'a> {
-    graph: &'a JoinGraph,
     table: PlanTable<'a>,
     budget: u64,
     pairs: u64,
 }
 
-impl Search<'_> {
-    fn run(&mut self) -> Result<(), Spent> {
+impl LinkedPairs for Search<'_> {
+    fn has(&self, set: RelSet) -> bool {
+        self.table.has(set)
+    }
+
+    fn pair(&mut self, a: RelSet, b: RelSet, link: Link) -> ControlFlow<()> {
+        self.pairs += 1;
+        if self.pairs > self.budget {
+            return ControlFlow::Break(());
+        }
+        self.table.offer_link(a, b, link);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Who is told of pairs, and remembers which sets can be joined.
+pub(super) trait LinkedPairs {
+    /// Whether the set is a single relation, or there was a pair of it.
+    fn has(&self, set: RelSet) -> bool;
+
+    /// Two sets that can be joined, and how. Both come after all pairs inside them, and each pair comes once.
+    fn pair(&mut self, a: RelSet, b: RelSet, link: Link) -> ControlFlow<()>;
+}
+
+/// Tells `of` each pair of sets of which a join tree of the graph can be made, until it breaks.
+pub(super) fn for_each_linked_pair(
+    graph: &JoinGraph,
+    of: &mut impl LinkedPairs,
+) -> ControlFlow<()> {
+    Walk { graph, of }.run()
+}
+
+struct Walk<'a, P> {
+    graph: &'a JoinGraph,
+    of: &'a mut P,
+}
+
+impl<P: LinkedPairs> Walk<'_, P> {
+    fn run(&mut self) -> ControlFlow<()> {
         for i in (0..self.graph.len()).rev() {
             let start = RelSet::single(i);
             self.complements(start)?;
             self.grow_csg(start, RelSet::first_n(i + 1))?;
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
     /// The relations by which `set` can grow without `excluded`; of what a hyperedge leads to the lowest.
@@ -93,11 +128,11 @@ impl Search<'_> {
             })
     }
 
-    fn grow_csg(&mut self, set: RelSet, excluded: RelSet) -> Result<(), Spent> {
+    fn grow_csg(&mut self, set: RelSet, excluded: RelSet) -> ControlFlow<()> {
         let around = self.neighborhood(set, excluded);
         for more in around.subsets() {
             let csg = set.union(more);
-            if self.table.has(csg) {
+            if self.of.has(csg) {
                 self.complements(csg)?;
             }
         }
@@ -105,12 +140,12 @@ impl Search<'_> {
         for more in around.subsets() {
             self.grow_csg(set.union(more), excluded)?;
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
-    fn complements(&mut self, csg: RelSet) -> Result<(), Spent> {
+    fn complements(&mut self, csg: RelSet) -> ControlFlow<()> {
         let Some(lowest) = csg.first() else {
-            return Ok(());
+            return ControlFlow::Continue(());
         };
         let excluded = csg.union(RelSet::first_n(lowest + 1));
         let around = self.neighborhood(csg, excluded);
@@ -122,14 +157,14 @@ impl Search<'_> {
             let below = excluded.union(around.intersect(RelSet::first_n(i + 1)));
             self.grow_cmp(csg, start, below)?;
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
-    fn grow_cmp(&mut self, csg: RelSet, set: RelSet, excluded: RelSet) -> Result<(), Spent> {
+    fn grow_cmp(&mut self, csg: RelSet, set: RelSet, excluded: RelSet) -> ControlFlow<()> {
         let around = self.neighborhood(set, excluded);
         for more in around.subsets() {
             let cmp = set.union(more);
-            if self.table.has(cmp) {
+            if self.of.has(cmp) {
                 self.pair(csg, cmp)?;
             }
         }
@@ -137,19 +172,14 @@ impl Search<'_> {
         for more in around.subsets() {
             self.grow_cmp(csg, set.union(more), excluded)?;
         }
-        Ok(())
+        ControlFlow::Continue(())
     }
 
-    fn pair(&mut self, a: RelSet, b: RelSet) -> Result<(), Spent> {
+    fn pair(&mut self, a: RelSet, b: RelSet) -> ControlFlow<()> {
         let Some(link) = self.graph.link(a, b) else {
-            return Ok(());
+            return ControlFlow::Continue(());
         };
-        self.pairs += 1;
-        if self.pairs > self.budget {
-            return Err(Spent);
-        }
-        self.table.offer_link(a, b, link);
-        Ok(())
+        self.of.pair(a, b, link)
     }
 }
 

@@ -8,6 +8,9 @@
 //! | `exhaustive` | [`Exhaustive`]: every tree, for tests |
 //! | `written` | [`Written`]: the order of the query |
 //!
+//! [`JoinHint`] and [`constrain`] force a tree, or a part of one that a search then keeps.
+//! [`PlanSpace`] counts the trees that a search chooses from, and draws some of them.
+//!
 //! A search has a budget in csg-cmp-pairs, not in time, so that it finds the same plan on every
 //! machine. No search forms a cross product inside a connected component; components are joined
 //! with each other last, smallest product first.
@@ -15,14 +18,20 @@
 mod dpccp;
 mod dphyp;
 mod exhaustive;
+mod forced;
 mod goo;
+mod hint;
 mod plan_table;
+mod space;
 mod written;
 
 pub use dpccp::{DpCcp, count_pairs, for_each_csg_cmp_pair};
 pub use dphyp::DpHyp;
 pub use exhaustive::Exhaustive;
+pub use forced::constrain;
 pub use goo::Goo;
+pub use hint::{Forbidden, ForcedTree, HintError, JoinHint};
+pub use space::PlanSpace;
 pub use written::Written;
 
 use crate::cost::{CostModel, JoinRows};

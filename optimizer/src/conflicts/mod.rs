@@ -51,6 +51,22 @@ impl OperatorTree {
             Self::Join(node) => node.left.relations().union(node.right.relations()),
         }
     }
+
+    /// The relations whose rows no join of the tree pads or hides: those that inner joins relate, and those of the left
+    /// inputs of other joins that preserve them. The predicate of an inner join may be [free](OperatorNode::free) if it
+    /// uses these alone, and so may what follows from such predicates.
+    pub fn scope(&self) -> RelSet {
+        match self {
+            Self::Leaf(index) => RelSet::single(*index),
+            Self::Join(node) => match node.kind {
+                JoinKind::Inner => node.left.scope().union(node.right.scope()),
+                JoinKind::Full => RelSet::EMPTY,
+                JoinKind::Left | JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
+                    node.left.scope()
+                }
+            },
+        }
+    }
 }
 
 /// The joins of a tree that are not [`free`](OperatorNode::free) with their conflicts, inputs before outputs, left
@@ -80,25 +96,29 @@ fn visit(tree: &OperatorTree, operators: &mut Vec<Operator>) -> Vec<Below> {
     let below_left = visit(&node.left, operators);
     let below_right = visit(&node.right, operators);
     let (left, right) = (node.left.relations(), node.right.relations());
+    let rejects_null = rejected(node.rejects_null, below_left.iter().chain(&below_right));
     if !node.free {
-        operators.push(operator(node, left, right, &below_left, &below_right));
+        let below = (&below_left[..], &below_right[..]);
+        operators.push(operator(node, rejects_null, (left, right), below));
     }
-    let used = |side: RelSet| {
-        let used = node.relations.intersect(side);
-        // Predicates of free joins take other ways than the tree; what they use of it says little.
-        if node.free || used.is_empty() {
-            side
-        } else {
-            used
+    let used = |input: &OperatorTree| {
+        let used = match node.free {
+            // Predicates of free joins take other ways than the tree, but all within what is never padded.
+            true => input.scope(),
+            false => node.relations.intersect(input.relations()),
+        };
+        match used.is_empty() {
+            true => input.relations(),
+            false => used,
         }
     };
     let own = Below {
         class: Class::of(node),
-        rejects_null: node.rejects_null,
+        rejects_null,
         left,
         right,
-        uses_left: used(left),
-        uses_right: used(right),
+        uses_left: used(&node.left),
+        uses_right: used(&node.right),
     };
     below_left
         .into_iter()
@@ -107,18 +127,33 @@ fn visit(tree: &OperatorTree, operators: &mut Vec<Operator>) -> Vec<Below> {
         .collect()
 }
 
+/// The relations whose NULLs fail a predicate, given those whose NULLs do at once: a left join below that finds no
+/// partner for NULLs pads its right input with more of them.
+fn rejected<'a>(at_once: RelSet, below: impl Iterator<Item = &'a Below>) -> RelSet {
+    let mut rejected = at_once;
+    let padding: Vec<&Below> = below
+        .filter(|b| matches!(b.class, Class::Left | Class::FilteredLeft))
+        .collect();
+    // Each join counts once at most, so that this ends; those further up come last, and are looked at first.
+    for join in padding.iter().rev() {
+        if join.right.intersects(rejected) {
+            rejected = rejected.union(join.rejects_null.intersect(join.left));
+        }
+    }
+    rejected
+}
+
 fn operator(
     node: &OperatorNode,
-    left: RelSet,
-    right: RelSet,
-    below_left: &[Below],
-    below_right: &[Below],
+    rejects_null: RelSet,
+    (left, right): (RelSet, RelSet),
+    (below_left, below_right): (&[Below], &[Below]),
 ) -> Operator {
     let own = Class::of(node);
     let mut rules = vec![];
     let mut rule = |if_any, then_all| rules.push(ConflictRule { if_any, then_all });
     for a in below_left {
-        let rejects = (a.rejects_null, node.rejects_null);
+        let rejects = (a.rejects_null, rejects_null);
         if !assoc(a.class, own, rejects, a.right) {
             rule(a.right, a.uses_left);
         }
@@ -127,7 +162,7 @@ fn operator(
         }
     }
     for a in below_right {
-        let rejects = (node.rejects_null, a.rejects_null);
+        let rejects = (rejects_null, a.rejects_null);
         if !assoc(own, a.class, rejects, a.left) {
             rule(a.left, a.uses_right);
         }
@@ -169,20 +204,31 @@ fn operator(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Inner,
-    /// Decides for each left row alone what becomes of it: semi, anti and mark joins, and left joins with a filter.
+    /// Decides for each left row alone what becomes of it: semi, anti and mark joins.
     Restricting,
     Left,
     Full,
+    /// A left join with a filter restricts its left rows, too, but its right ones are still there.
+    FilteredLeft,
+    /// A full join with a filter, which sees the padded rows of both inputs.
+    FilteredFull,
 }
 
 impl Class {
     fn of(node: &OperatorNode) -> Self {
-        match node.kind {
-            JoinKind::Inner => Self::Inner,
-            JoinKind::Left if !node.filtered => Self::Left,
-            JoinKind::Left | JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => Self::Restricting,
-            JoinKind::Full => Self::Full,
+        match (node.kind, node.filtered) {
+            (JoinKind::Inner, _) => Self::Inner,
+            (JoinKind::Semi | JoinKind::Anti | JoinKind::Mark, _) => Self::Restricting,
+            (JoinKind::Left, false) => Self::Left,
+            (JoinKind::Left, true) => Self::FilteredLeft,
+            (JoinKind::Full, false) => Self::Full,
+            (JoinKind::Full, true) => Self::FilteredFull,
         }
+    }
+
+    /// Whether it decides for each left row alone what becomes of it, and makes rows of nothing else.
+    fn by_left_row(self) -> bool {
+        !matches!(self, Self::Full | Self::FilteredFull)
     }
 }
 
@@ -190,8 +236,9 @@ impl Class {
 fn assoc(a: Class, b: Class, rejects: (RelSet, RelSet), two: RelSet) -> bool {
     use Class::*;
     match (a, b) {
-        (Inner, Inner | Restricting | Left) => true,
-        (Left | Full, Left) => rejects.1.intersects(two),
+        (Inner, _) => b.by_left_row(),
+        // A filter of a keeps or drops what b makes of a row as it does with the row.
+        (Left | Full | FilteredLeft | FilteredFull, Left) => rejects.1.intersects(two),
         (Full, Full) => rejects.0.intersects(two) && rejects.1.intersects(two),
         _ => false,
     }
@@ -201,11 +248,10 @@ fn assoc(a: Class, b: Class, rejects: (RelSet, RelSet), two: RelSet) -> bool {
 fn l_asscom(a: Class, b: Class, rejects: (RelSet, RelSet), one: RelSet) -> bool {
     use Class::*;
     match (a, b) {
-        (Inner | Restricting | Left, Inner | Restricting | Left) => true,
-        (Left, Full) => rejects.0.intersects(one),
-        (Full, Left) => rejects.1.intersects(one),
+        (Left, Full | FilteredFull) => rejects.0.intersects(one),
+        (Full | FilteredFull, Left) => rejects.1.intersects(one),
         (Full, Full) => rejects.0.intersects(one) && rejects.1.intersects(one),
-        _ => false,
+        _ => a.by_left_row() && b.by_left_row(),
     }
 }
 
@@ -218,3 +264,12 @@ fn r_asscom(a: Class, b: Class, rejects: (RelSet, RelSet), three: RelSet) -> boo
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod complete;
+#[cfg(test)]
+mod evaluate;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;
