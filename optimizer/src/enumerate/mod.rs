@@ -4,7 +4,13 @@
 //! |---|---|
 //! | `dphyp` | [`DpHyp`]: exact over all trees without cross products, joins of all kinds |
 //! | `dpccp` | [`DpCcp`]: the same for plain graphs, where it is faster |
+//! | `adaptive` | [`Adaptive`]: exact within the budget, else linearized, for large graphs greedy with repairs |
+//! | `lindp` | [`LinDp`]: the best tree over a linear order of the relations |
+//! | `ikkbz` | [`IkkBz`]: the best left-deep tree of an acyclic graph |
 //! | `goo` | [`Goo`]: greedy, smallest join first |
+//! | `goo-dp` | [`GooDp`]: greedy, expensive parts searched again |
+//! | `quickpick:trees,seed` | [`QuickPick`]: the best of random trees |
+//! | `simpli` | [`SimpliOrder`]: by table sizes alone |
 //! | `exhaustive` | [`Exhaustive`]: every tree, for tests |
 //! | `written` | [`Written`]: the order of the query |
 //!
@@ -12,24 +18,40 @@
 //! machine. No search forms a cross product inside a connected component; components are joined
 //! with each other last, smallest product first.
 
+mod adaptive;
 mod dpccp;
 mod dphyp;
 mod exhaustive;
 mod goo;
+mod goo_dp;
+mod goo_heap;
+mod ikkbz;
+mod lindp;
+mod parts;
 mod plan_table;
+mod quickpick;
+mod simpli;
 mod written;
 
+pub use adaptive::Adaptive;
 pub use dpccp::{DpCcp, count_pairs, for_each_csg_cmp_pair};
 pub use dphyp::DpHyp;
 pub use exhaustive::Exhaustive;
 pub use goo::Goo;
+pub use goo_dp::GooDp;
+pub use ikkbz::IkkBz;
+pub use lindp::LinDp;
+pub use quickpick::QuickPick;
+pub use simpli::SimpliOrder;
 pub use written::Written;
 
 use crate::cost::{CostModel, JoinRows};
 use crate::estimate::Cardinalities;
 use crate::join_graph::JoinGraph;
 use crate::join_tree::JoinTree;
-use crate::relset::RelSet;
+use crate::relset::{MAX_RELATIONS, RelSet};
+use parts::Parts;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// What a search is given. All parts are read only.
@@ -134,6 +156,9 @@ impl Problem<'_> {
 
     /// The cost of a tree over relations of this problem.
     pub fn tree_cost(&self, tree: &JoinTree) -> f64 {
+        if self.graph.len() > MAX_RELATIONS {
+            return Parts::of(self).tree_cost(tree, self.cost);
+        }
         let mut cost = 0.0;
         tree.for_each_join(&mut |left, right| {
             let input = |set| Input {
@@ -167,13 +192,9 @@ struct Input {
 }
 
 /// The cost of a join in its cheaper orientation, and whether the first set is the left input then. Equal costs put the
-/// input with fewer rows to the left, the build side, and then the one with the lower relation: any fixed rule makes
-/// the search deterministic.
-fn cheaper_orientation(
-    cost: &dyn CostModel,
-    rows: JoinRows,
-    (a, b): (RelSet, RelSet),
-) -> (f64, bool) {
+/// input with fewer rows to the left, the build side, and then the one with the lower relation, as `tie` compares them:
+/// any fixed rule makes the search deterministic.
+fn cheaper_orientation(cost: &dyn CostModel, rows: JoinRows, tie: Ordering) -> (f64, bool) {
     let swapped = JoinRows {
         left: rows.right,
         right: rows.left,
@@ -183,7 +204,7 @@ fn cheaper_orientation(
     let a_left = ab
         .total_cmp(&ba)
         .then(rows.left.total_cmp(&rows.right))
-        .then(a.first().cmp(&b.first()))
+        .then(tie)
         .is_le();
     (if a_left { ab } else { ba }, a_left)
 }
@@ -196,7 +217,7 @@ fn best_orientation(
     output: f64,
 ) -> (f64, RelSet, RelSet) {
     let rows = problem.join_rows(a, b, output);
-    match cheaper_orientation(problem.cost, rows, (a.set, b.set)) {
+    match cheaper_orientation(problem.cost, rows, a.set.first().cmp(&b.set.first())) {
         (cost, true) => (cost, a.set, b.set),
         (cost, false) => (cost, b.set, a.set),
     }
