@@ -15,7 +15,7 @@
 //! as they like: what the first pass leaves at their borders, the next ones can still repair.
 
 use super::ikkbz::linear_orders;
-use super::lindp::{Found, INTERVAL_PAIRS, Products, Sets, best_trees};
+use super::lindp::{Found, Products, Sets, allowance, best_trees};
 use super::parts::Parts;
 use super::{Enumerator, Problem, Solution, StopReason, goo};
 use crate::cost::JoinRows;
@@ -39,7 +39,7 @@ impl Enumerator for GooDp {
 }
 
 /// The most parts of a piece.
-const MOST_PARTS: usize = 100;
+const MOST_PARTS: usize = 60;
 
 /// The most passes over the joins of a tree.
 const MOST_PASSES: usize = 4;
@@ -53,7 +53,7 @@ pub(super) fn repaired(problem: &Problem<'_>, solution: Solution) -> Solution {
         return solution;
     }
     let mut repair = Repair::new(problem, &solution.tree);
-    let limit = problem.budget.saturating_mul(INTERVAL_PAIRS);
+    let limit = allowance(problem);
     for _ in 0..MOST_PASSES {
         let before = repair.cost();
         let finished = repair.pass(limit);

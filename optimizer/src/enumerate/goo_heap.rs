@@ -246,3 +246,32 @@ fn merge(edges: &mut Vec<PartEdge>, edge: PartEdge) {
         Err(at) => edges.insert(at, edge),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::{Problem, goo};
+    use super::*;
+    use crate::cost::Cout;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The heap finds what looking at all candidates finds.
+        #[test]
+        fn is_the_greedy_search(graph in connected_graph(30), seed: u64) {
+            let rows = product(&graph, seed);
+            let written = in_order(graph.len());
+            let problem = Problem {
+                graph: &graph,
+                cardinalities: &rows,
+                cost: &Cout,
+                written: &written,
+                budget: 0,
+            };
+            let (tree, _) = greedy(&Parts::of(&problem), &Cout);
+            let cost = tree.map(|tree| problem.tree_cost(&tree));
+            let expected = goo::greedy(&problem).cost;
+            prop_assert!(cost.is_some_and(|cost| (cost - expected).abs() <= 1e-6 * expected));
+        }
+    }
+}

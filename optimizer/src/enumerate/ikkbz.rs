@@ -61,7 +61,7 @@ impl Enumerator for IkkBz {
 }
 
 /// The tree that joins one relation after the other; `None` if a join in it is not allowed.
-fn left_deep(parts: &Parts, order: &[usize], problem: &Problem<'_>) -> Option<JoinTree> {
+pub(super) fn left_deep(parts: &Parts, order: &[usize], problem: &Problem<'_>) -> Option<JoinTree> {
     let (first, rest) = order.split_first()?;
     let mut tree = JoinTree::Leaf(*first);
     let mut joined = vec![false; parts.len()];
@@ -102,7 +102,7 @@ fn left_deep(parts: &Parts, order: &[usize], problem: &Problem<'_>) -> Option<Jo
 }
 
 /// Relations times first relations: beyond it not every relation of a large graph is tried as the first.
-const MOST_STEPS: usize = 1 << 20;
+const MOST_STEPS: usize = 1 << 18;
 
 /// How many of so many parts are tried as the first.
 fn roots_of(parts: usize) -> usize {
@@ -353,5 +353,77 @@ impl<'a> Search<'a> {
             rest = self.meld(rest, pair);
         }
         rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::cost::Cout;
+    use crate::join_graph::JoinGraph;
+    use proptest::prelude::*;
+
+    /// The least cost of the left-deep trees that go on from `order`.
+    fn least(problem: &Problem<'_>, order: &mut Vec<usize>) -> f64 {
+        let n = problem.graph.len();
+        if order.len() == n {
+            let mut rest = order.iter().copied();
+            let first = JoinTree::Leaf(rest.next().unwrap_or(0));
+            let tree = rest.fold(first, |tree, next| {
+                JoinTree::join(tree, JoinTree::Leaf(next))
+            });
+            return problem.tree_cost(&tree);
+        }
+        let before: RelSet = order.iter().copied().collect();
+        let mut best = f64::INFINITY;
+        for next in 0..n {
+            let single = RelSet::single(next);
+            let connected = before.is_empty() || problem.graph.connects(before, single);
+            if !before.contains(next) && connected {
+                order.push(next);
+                best = best.min(least(problem, order));
+                order.pop();
+            }
+        }
+        best
+    }
+
+    proptest! {
+        #[test]
+        fn no_left_deep_tree_of_an_acyclic_graph_is_cheaper(
+            parents in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+            seed: u64,
+        ) {
+            let edges = parents.iter().enumerate();
+            let edges = edges.map(|(i, parent)| (i + 1, parent.index(i + 1), EdgeKind::Equality));
+            let graph = JoinGraph::new(parents.len() + 1, edges);
+            let rows = product(&graph, seed);
+            let written = in_order(graph.len());
+            let problem = Problem {
+                graph: &graph,
+                cardinalities: &rows,
+                cost: &Cout,
+                written: &written,
+                budget: 0,
+            };
+            let found = IkkBz.search(&problem).cost;
+            let expected = least(&problem, &mut vec![]);
+            // Estimates of less than a thousandth row are one thousandth; ranks know no such limit.
+            prop_assert!(found <= expected * (1.0 + 1e-9) + 0.01 * graph.len() as f64, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn a_sequence_of_contradictory_ranks_stays_together() {
+        // From 0: relation 1 grows rows tenfold, 2 behind it shrinks them to a hundredth, 3 doubles them.
+        let rows = [10.0_f64, 10.0, 10.0, 10.0].map(f64::ln).to_vec();
+        let edge = |a, b, s: f64| (a, b, Some(EdgeKind::Equality), s.ln());
+        let parts = Parts::new(rows, [edge(0, 1, 1.0), edge(1, 2, 0.001), edge(0, 3, 0.2)]);
+        let (tree, _) = spanning_forest(&parts);
+        let mut search = Search::new(&parts, &tree);
+        let cost = search.linearize(0);
+        assert_eq!(search.order, [0, 1, 2, 3]);
+        assert!((cost - (100.0 + 1.0 + 2.0)).abs() < 1e-9, "{cost}");
     }
 }

@@ -15,7 +15,7 @@
 //! | [`linearized`] | LinearizedDP |
 //! | [`Intervals::link`] | the test for a cross product; in LinDP++ that of the total eligibility sets |
 
-use super::ikkbz::linear_orders;
+use super::ikkbz::{self, linear_orders};
 use super::parts::{Parts, Side, orient, rows_of};
 use super::{Enumerator, Problem, Solution, StopReason, goo};
 use crate::cost::CostModel;
@@ -25,10 +25,17 @@ use crate::relset::{MAX_RELATIONS, RelSet};
 
 /// How many pairs of intervals may be looked at for each csg-cmp-pair of the budget. They take no hashing and no growing of
 /// sets, and a default budget is enough for any graph of 100 relations.
-pub(super) const INTERVAL_PAIRS: u64 = 4;
+const INTERVAL_PAIRS: u64 = 4;
+
+/// The most pairs of intervals to look at: larger graphs have as many for each 100 relations as one of 100 has.
+pub(super) fn allowance(problem: &Problem<'_>) -> u64 {
+    let hundreds = problem.graph.len().div_ceil(100).max(1) as u64;
+    let pairs = problem.budget.saturating_mul(INTERVAL_PAIRS);
+    pairs.saturating_mul(hundreds)
+}
 
 /// The best tree over linear orders of the relations. When it needs more pairs than four times the budget,
-/// [`goo`](super::Goo) answers instead.
+/// the better of [`IKKBZ`](super::IkkBz)'s and [`GOO`](super::Goo)'s answers instead.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LinDp;
 
@@ -45,7 +52,7 @@ impl Enumerator for LinDp {
 /// The best tree over linear orders, or the greedy one if none is cheaper, after so many pairs of another search.
 pub(super) fn search(problem: &Problem<'_>, greedy: Solution, after: u64) -> Solution {
     let n = problem.graph.len();
-    let limit = problem.budget.saturating_mul(INTERVAL_PAIRS);
+    let limit = allowance(problem);
     let mut pairs = after + greedy.pairs;
     let mut best = greedy;
     let mut finished = false;
@@ -61,15 +68,15 @@ pub(super) fn search(problem: &Problem<'_>, greedy: Solution, after: u64) -> Sol
     if !problem.graph.is_plain() {
         orders.push(by_component(&orders[0], &problem.written.leaves()));
     }
-    for order in orders {
-        let ends: Vec<usize> = order
+    for (at, components) in orders.iter().enumerate() {
+        let ends: Vec<usize> = components
             .iter()
             .scan(0, |end, component| {
                 *end += component.len();
                 Some(*end)
             })
             .collect();
-        let order = order.concat();
+        let order = components.concat();
         let (found, looked) = match n <= MAX_RELATIONS {
             true => best_trees(
                 &mut Sets::new(problem, &sets, &order),
@@ -85,9 +92,23 @@ pub(super) fn search(problem: &Problem<'_>, greedy: Solution, after: u64) -> Sol
             ),
         };
         pairs += looked;
-        finished |= found != Found::Spent;
-        let Found::Trees(found) = found else { continue };
-        let forest = found.into_iter().map(|(_, tree)| tree).collect();
+        let forest = match found {
+            Found::Trees(found) => {
+                finished = true;
+                Some(found.into_iter().map(|(_, tree)| tree).collect())
+            }
+            Found::Nothing => {
+                finished = true;
+                None
+            }
+            // What the order stands for.
+            Found::Spent if at == 0 => components
+                .iter()
+                .map(|component| ikkbz::left_deep(&parts, component, problem))
+                .collect(),
+            Found::Spent => None,
+        };
+        let Some(forest) = forest else { continue };
         let Some(tree) = goo::join_components(problem, forest).0 else {
             continue;
         };

@@ -227,7 +227,9 @@ fn best_orientation(
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
-    use crate::join_graph::EdgeKind;
+    use crate::conflicts::{OperatorNode, OperatorTree};
+    use crate::estimate::ProductRows;
+    use crate::join_graph::{EdgeKind, JoinKind};
     use proptest::prelude::*;
 
     /// Random rows by set, from a hash: any set has the same rows whenever it is asked for.
@@ -298,5 +300,87 @@ pub(crate) mod testing {
         (1..n).fold(JoinTree::Leaf(0), |left, i| {
             JoinTree::join(left, JoinTree::Leaf(i))
         })
+    }
+
+    /// Random rows and selectivities for the edges of a graph.
+    pub(crate) fn product(graph: &JoinGraph, seed: u64) -> ProductRows {
+        let hashed = HashedRows(seed);
+        let random = |at: usize| {
+            let set = RelSet::from_bits(at as u64 + 1);
+            hashed.rows(set) / 100_000.0
+        };
+        let rows = (0..graph.len()).map(|relation| 10_f64.powf(6.0 * random(relation)));
+        let edges = graph.edges().iter().enumerate();
+        let edges = edges.map(|(at, (a, b, _))| {
+            let selectivity = 10_f64.powf(-6.0 * random(graph.len() + at));
+            (*a, *b, selectivity)
+        });
+        ProductRows::new(rows.collect(), edges)
+    }
+
+    /// A random tree of joins of all kinds over relations in a row, each join with a predicate on one or two relations
+    /// that are visible on either side.
+    pub(crate) fn operator_tree(max: usize) -> impl Strategy<Value = (usize, OperatorTree)> {
+        (2..=max)
+            .prop_flat_map(|n| (Just(n), prop::collection::vec(any::<[u8; 4]>(), n - 1)))
+            .prop_map(|(n, dice)| {
+                let mut dice = dice.into_iter();
+                let (tree, _) = build(0, n, &mut dice);
+                (n, tree)
+            })
+    }
+
+    fn build(
+        from: usize,
+        to: usize,
+        dice: &mut impl Iterator<Item = [u8; 4]>,
+    ) -> (OperatorTree, RelSet) {
+        let dice_here = if to - from > 1 { dice.next() } else { None };
+        let Some([cut, kind, a, b]) = dice_here else {
+            return (OperatorTree::Leaf(from), RelSet::single(from));
+        };
+        let middle = from + 1 + cut as usize % (to - from - 1);
+        let (left, left_visible) = build(from, middle, dice);
+        let (right, right_visible) = build(middle, to, dice);
+        let kind = match kind % 8 {
+            0..3 => JoinKind::Inner,
+            3 => JoinKind::Left,
+            4 => JoinKind::Full,
+            5 => JoinKind::Semi,
+            6 => JoinKind::Anti,
+            _ => JoinKind::Mark,
+        };
+        let pick = |set: RelSet, dice: u8| {
+            let all: Vec<usize> = set.iter().collect();
+            let one = RelSet::single(all[dice as usize % all.len()]);
+            let more = RelSet::single(all[(dice >> 4) as usize % all.len()]);
+            if dice % 5 == 0 { one.union(more) } else { one }
+        };
+        let relations = pick(left_visible, a).union(pick(right_visible, b));
+        let visible = match kind {
+            JoinKind::Inner | JoinKind::Left | JoinKind::Full => left_visible.union(right_visible),
+            _ => left_visible,
+        };
+        let node = OperatorNode {
+            kind,
+            relations,
+            rejects_null: if a % 3 == 0 { RelSet::EMPTY } else { relations },
+            keyed: b % 4 != 0,
+            filtered: kind == JoinKind::Left && a % 7 == 0,
+            free: false,
+            left,
+            right,
+        };
+        (OperatorTree::Join(Box::new(node)), visible)
+    }
+
+    /// The joins of an operator tree as they stand.
+    pub(crate) fn written_tree(tree: &OperatorTree) -> JoinTree {
+        match tree {
+            OperatorTree::Leaf(index) => JoinTree::Leaf(*index),
+            OperatorTree::Join(node) => {
+                JoinTree::join(written_tree(&node.left), written_tree(&node.right))
+            }
+        }
     }
 }
