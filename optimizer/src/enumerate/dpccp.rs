@@ -15,7 +15,7 @@
 use super::plan_table::PlanTable;
 use super::{Enumerator, Problem, Solution, StopReason, dphyp, goo};
 use crate::join_graph::JoinGraph;
-use crate::relset::RelSet;
+use crate::relset::{MAX_RELATIONS, RelSet};
 use std::ops::ControlFlow;
 
 /// Calls `emit` once for each csg-cmp-pair of the graph, in an order in which every pair comes
@@ -99,6 +99,9 @@ impl Enumerator for DpCcp {
 
 /// The optimal tree, or how many pairs were looked at or counted until the budget was spent.
 pub(super) fn exact(problem: &Problem<'_>) -> Result<Solution, u64> {
+    if problem.graph.len() > MAX_RELATIONS {
+        return Err(0);
+    }
     if !problem.graph.is_plain() {
         return dphyp::exact(problem);
     }

@@ -188,74 +188,10 @@ mod tests {
     use super::super::testing::*;
     use super::super::{Exhaustive, Goo};
     use super::*;
-    use crate::conflicts::{OperatorNode, OperatorTree, operators};
+    use crate::conflicts::operators;
     use crate::cost::Cout;
-    use crate::join_graph::{EdgeKind, JoinKind};
-    use crate::join_tree::JoinTree;
+    use crate::join_graph::EdgeKind;
     use proptest::prelude::*;
-
-    /// A random tree of joins of all kinds over relations in a row, each join with a predicate on one or two relations
-    /// that are visible on either side.
-    fn operator_tree(max: usize) -> impl Strategy<Value = (usize, OperatorTree)> {
-        (2..=max)
-            .prop_flat_map(|n| (Just(n), prop::collection::vec(any::<[u8; 4]>(), n - 1)))
-            .prop_map(|(n, dice)| {
-                let mut dice = dice.into_iter();
-                let (tree, _) = build(0, n, &mut dice);
-                (n, tree)
-            })
-    }
-
-    fn build(
-        from: usize,
-        to: usize,
-        dice: &mut impl Iterator<Item = [u8; 4]>,
-    ) -> (OperatorTree, RelSet) {
-        let dice_here = if to - from > 1 { dice.next() } else { None };
-        let Some([cut, kind, a, b]) = dice_here else {
-            return (OperatorTree::Leaf(from), RelSet::single(from));
-        };
-        let middle = from + 1 + cut as usize % (to - from - 1);
-        let (left, left_visible) = build(from, middle, dice);
-        let (right, right_visible) = build(middle, to, dice);
-        let kind = match kind % 8 {
-            0..3 => JoinKind::Inner,
-            3 => JoinKind::Left,
-            4 => JoinKind::Full,
-            5 => JoinKind::Semi,
-            6 => JoinKind::Anti,
-            _ => JoinKind::Mark,
-        };
-        let pick = |set: RelSet, dice: u8| {
-            let all: Vec<usize> = set.iter().collect();
-            let one = RelSet::single(all[dice as usize % all.len()]);
-            let more = RelSet::single(all[(dice >> 4) as usize % all.len()]);
-            if dice % 5 == 0 { one.union(more) } else { one }
-        };
-        let relations = pick(left_visible, a).union(pick(right_visible, b));
-        let visible = match kind {
-            JoinKind::Inner | JoinKind::Left | JoinKind::Full => left_visible.union(right_visible),
-            _ => left_visible,
-        };
-        let node = OperatorNode {
-            kind,
-            relations,
-            rejects_null: if a % 3 == 0 { RelSet::EMPTY } else { relations },
-            keyed: b % 4 != 0,
-            filtered: kind == JoinKind::Left && a % 7 == 0,
-            free: false,
-            left,
-            right,
-        };
-        (OperatorTree::Join(Box::new(node)), visible)
-    }
-
-    fn written(tree: &OperatorTree) -> JoinTree {
-        match tree {
-            OperatorTree::Leaf(index) => JoinTree::Leaf(*index),
-            OperatorTree::Join(node) => JoinTree::join(written(&node.left), written(&node.right)),
-        }
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
@@ -266,7 +202,7 @@ mod tests {
         fn costs_what_exhaustive_search_costs((n, tree) in operator_tree(8), seed: u64) {
             let graph = JoinGraph::new(n, []).with_operators(operators(&tree));
             let rows = HashedRows(seed);
-            let written = written(&tree);
+            let written = written_tree(&tree);
             let problem = Problem {
                 graph: &graph,
                 cardinalities: &rows,

@@ -3,8 +3,10 @@
 //! Start with one tree a relation and join, again and again, the two trees whose join is cheapest.
 //! Trees that no predicate connects are joined only when nothing else is left.
 
-use super::{Enumerator, Input, Problem, Solution, StopReason, best_orientation};
-use crate::join_tree::JoinTree;
+use super::parts::Parts;
+use super::{Enumerator, Input, Problem, Solution, StopReason, best_orientation, goo_heap};
+use crate::join_tree::{JoinTree, Step};
+use crate::relset::MAX_RELATIONS;
 
 /// The greedy search: at most n² candidate joins for n relations, no guarantee.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,8 +24,13 @@ impl Enumerator for Goo {
 
 /// GOO from single relations.
 pub(super) fn greedy(problem: &Problem<'_>) -> Solution {
-    let forest = (0..problem.graph.len()).map(JoinTree::Leaf).collect();
-    let (tree, pairs) = join_forest(problem, forest);
+    let (tree, pairs) = match problem.graph.len() <= MAX_RELATIONS {
+        true => {
+            let forest = (0..problem.graph.len()).map(JoinTree::Leaf).collect();
+            join_forest(problem, forest)
+        }
+        false => goo_heap::greedy(&Parts::of(problem), problem.cost),
+    };
     let Some(tree) = tree else {
         return problem.no_other(pairs);
     };
@@ -33,6 +40,30 @@ pub(super) fn greedy(problem: &Problem<'_>) -> Solution {
         pairs,
         stop: StopReason::Greedy { after: 0 },
     }
+}
+
+/// Joins the trees of the components of a graph into one, the smallest first, and returns how many candidates it looked
+/// at.
+pub(super) fn join_components(
+    problem: &Problem<'_>,
+    mut forest: Vec<JoinTree>,
+) -> (Option<JoinTree>, u64) {
+    if forest.len() <= 1 {
+        return (forest.pop(), 0);
+    }
+    if problem.graph.len() <= MAX_RELATIONS {
+        return join_forest(problem, forest);
+    }
+    let compounds = Parts::of(problem).compounds(&forest);
+    let (tree, pairs) = goo_heap::greedy(&compounds, problem.cost);
+    let mut forest: Vec<Option<JoinTree>> = forest.into_iter().map(Some).collect();
+    let tree = tree.and_then(|tree| {
+        tree.fold(&mut |step| match step {
+            Step::Leaf(compound) => forest.get_mut(compound)?.take(),
+            Step::Join(left, right) => Some(JoinTree::join(left?, right?)),
+        })
+    });
+    (tree, pairs)
 }
 
 /// A tree of the forest.

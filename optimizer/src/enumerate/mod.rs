@@ -4,7 +4,13 @@
 //! |---|---|
 //! | `dphyp` | [`DpHyp`]: exact over all trees without cross products, joins of all kinds |
 //! | `dpccp` | [`DpCcp`]: the same for plain graphs, where it is faster |
+//! | `adaptive` | [`Adaptive`]: exact within the budget, else linearized, for large graphs greedy with repairs |
+//! | `lindp` | [`LinDp`]: the best tree over a linear order of the relations |
+//! | `ikkbz` | [`IkkBz`]: the best left-deep tree of an acyclic graph |
 //! | `goo` | [`Goo`]: greedy, smallest join first |
+//! | `goo-dp` | [`GooDp`]: greedy, expensive parts searched again |
+//! | `quickpick:trees,seed` | [`QuickPick`]: the best of random trees |
+//! | `simpli` | [`SimpliOrder`]: by table sizes alone |
 //! | `exhaustive` | [`Exhaustive`]: every tree, for tests |
 //! | `written` | [`Written`]: the order of the query |
 //!
@@ -15,22 +21,36 @@
 //! machine. No search forms a cross product inside a connected component; components are joined
 //! with each other last, smallest product first.
 
+mod adaptive;
 mod dpccp;
 mod dphyp;
 mod exhaustive;
 mod forced;
 mod goo;
+mod goo_dp;
+mod goo_heap;
 mod hint;
+mod ikkbz;
+mod lindp;
+mod parts;
 mod plan_table;
+mod quickpick;
+mod simpli;
 mod space;
 mod written;
 
+pub use adaptive::Adaptive;
 pub use dpccp::{DpCcp, count_pairs, for_each_csg_cmp_pair};
 pub use dphyp::DpHyp;
 pub use exhaustive::Exhaustive;
 pub use forced::constrain;
 pub use goo::Goo;
+pub use goo_dp::GooDp;
 pub use hint::{Forbidden, ForcedTree, HintError, JoinHint};
+pub use ikkbz::IkkBz;
+pub use lindp::LinDp;
+pub use quickpick::QuickPick;
+pub use simpli::SimpliOrder;
 pub use space::PlanSpace;
 pub use written::Written;
 
@@ -38,7 +58,9 @@ use crate::cost::{CostModel, JoinRows};
 use crate::estimate::Cardinalities;
 use crate::join_graph::JoinGraph;
 use crate::join_tree::JoinTree;
-use crate::relset::RelSet;
+use crate::relset::{MAX_RELATIONS, RelSet};
+use parts::Parts;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// What a search is given. All parts are read only.
@@ -143,6 +165,9 @@ impl Problem<'_> {
 
     /// The cost of a tree over relations of this problem.
     pub fn tree_cost(&self, tree: &JoinTree) -> f64 {
+        if self.graph.len() > MAX_RELATIONS {
+            return Parts::of(self).tree_cost(tree, self.cost);
+        }
         let mut cost = 0.0;
         tree.for_each_join(&mut |left, right| {
             let input = |set| Input {
@@ -176,13 +201,9 @@ struct Input {
 }
 
 /// The cost of a join in its cheaper orientation, and whether the first set is the left input then. Equal costs put the
-/// input with fewer rows to the left, the build side, and then the one with the lower relation: any fixed rule makes
-/// the search deterministic.
-fn cheaper_orientation(
-    cost: &dyn CostModel,
-    rows: JoinRows,
-    (a, b): (RelSet, RelSet),
-) -> (f64, bool) {
+/// input with fewer rows to the left, the build side, and then the one with the lower relation, as `tie` compares them:
+/// any fixed rule makes the search deterministic.
+fn cheaper_orientation(cost: &dyn CostModel, rows: JoinRows, tie: Ordering) -> (f64, bool) {
     let swapped = JoinRows {
         left: rows.right,
         right: rows.left,
@@ -192,7 +213,7 @@ fn cheaper_orientation(
     let a_left = ab
         .total_cmp(&ba)
         .then(rows.left.total_cmp(&rows.right))
-        .then(a.first().cmp(&b.first()))
+        .then(tie)
         .is_le();
     (if a_left { ab } else { ba }, a_left)
 }
@@ -205,7 +226,7 @@ fn best_orientation(
     output: f64,
 ) -> (f64, RelSet, RelSet) {
     let rows = problem.join_rows(a, b, output);
-    match cheaper_orientation(problem.cost, rows, (a.set, b.set)) {
+    match cheaper_orientation(problem.cost, rows, a.set.first().cmp(&b.set.first())) {
         (cost, true) => (cost, a.set, b.set),
         (cost, false) => (cost, b.set, a.set),
     }
@@ -215,7 +236,9 @@ fn best_orientation(
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
-    use crate::join_graph::EdgeKind;
+    use crate::conflicts::{OperatorNode, OperatorTree};
+    use crate::estimate::ProductRows;
+    use crate::join_graph::{EdgeKind, JoinKind};
     use proptest::prelude::*;
 
     /// Random rows by set, from a hash: any set has the same rows whenever it is asked for.
@@ -286,5 +309,87 @@ pub(crate) mod testing {
         (1..n).fold(JoinTree::Leaf(0), |left, i| {
             JoinTree::join(left, JoinTree::Leaf(i))
         })
+    }
+
+    /// Random rows and selectivities for the edges of a graph.
+    pub(crate) fn product(graph: &JoinGraph, seed: u64) -> ProductRows {
+        let hashed = HashedRows(seed);
+        let random = |at: usize| {
+            let set = RelSet::from_bits(at as u64 + 1);
+            hashed.rows(set) / 100_000.0
+        };
+        let rows = (0..graph.len()).map(|relation| 10_f64.powf(6.0 * random(relation)));
+        let edges = graph.edges().iter().enumerate();
+        let edges = edges.map(|(at, (a, b, _))| {
+            let selectivity = 10_f64.powf(-6.0 * random(graph.len() + at));
+            (*a, *b, selectivity)
+        });
+        ProductRows::new(rows.collect(), edges)
+    }
+
+    /// A random tree of joins of all kinds over relations in a row, each join with a predicate on one or two relations
+    /// that are visible on either side.
+    pub(crate) fn operator_tree(max: usize) -> impl Strategy<Value = (usize, OperatorTree)> {
+        (2..=max)
+            .prop_flat_map(|n| (Just(n), prop::collection::vec(any::<[u8; 4]>(), n - 1)))
+            .prop_map(|(n, dice)| {
+                let mut dice = dice.into_iter();
+                let (tree, _) = build(0, n, &mut dice);
+                (n, tree)
+            })
+    }
+
+    fn build(
+        from: usize,
+        to: usize,
+        dice: &mut impl Iterator<Item = [u8; 4]>,
+    ) -> (OperatorTree, RelSet) {
+        let dice_here = if to - from > 1 { dice.next() } else { None };
+        let Some([cut, kind, a, b]) = dice_here else {
+            return (OperatorTree::Leaf(from), RelSet::single(from));
+        };
+        let middle = from + 1 + cut as usize % (to - from - 1);
+        let (left, left_visible) = build(from, middle, dice);
+        let (right, right_visible) = build(middle, to, dice);
+        let kind = match kind % 8 {
+            0..3 => JoinKind::Inner,
+            3 => JoinKind::Left,
+            4 => JoinKind::Full,
+            5 => JoinKind::Semi,
+            6 => JoinKind::Anti,
+            _ => JoinKind::Mark,
+        };
+        let pick = |set: RelSet, dice: u8| {
+            let all: Vec<usize> = set.iter().collect();
+            let one = RelSet::single(all[dice as usize % all.len()]);
+            let more = RelSet::single(all[(dice >> 4) as usize % all.len()]);
+            if dice % 5 == 0 { one.union(more) } else { one }
+        };
+        let relations = pick(left_visible, a).union(pick(right_visible, b));
+        let visible = match kind {
+            JoinKind::Inner | JoinKind::Left | JoinKind::Full => left_visible.union(right_visible),
+            _ => left_visible,
+        };
+        let node = OperatorNode {
+            kind,
+            relations,
+            rejects_null: if a % 3 == 0 { RelSet::EMPTY } else { relations },
+            keyed: b % 4 != 0,
+            filtered: kind == JoinKind::Left && a % 7 == 0,
+            free: false,
+            left,
+            right,
+        };
+        (OperatorTree::Join(Box::new(node)), visible)
+    }
+
+    /// The joins of an operator tree as they stand.
+    pub(crate) fn written_tree(tree: &OperatorTree) -> JoinTree {
+        match tree {
+            OperatorTree::Leaf(index) => JoinTree::Leaf(*index),
+            OperatorTree::Join(node) => {
+                JoinTree::join(written_tree(&node.left), written_tree(&node.right))
+            }
+        }
     }
 }

@@ -126,7 +126,7 @@ impl<'a> PlanTable<'a> {
                 output: rows,
                 keyed,
             },
-            (a, b),
+            a.first().cmp(&b.first()),
         );
         let cost = inputs + cost;
         // The first of equally cheap plans stays, whatever hashing does: enumeration has an order. A cost that
