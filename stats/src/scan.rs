@@ -70,6 +70,9 @@ const KEY_ROWS: (f64, f64) = (20_000.0, 200_000.0);
 /// Keys of fewer distinct values have no sample of their own: their degrees tell all, and few keys make a poor sample.
 const KEY_DOMAIN: f64 = 4096.0;
 
+/// Runs of keys that are handed on together, 1 MiB of them: the counts of a shard come into the caches once for many.
+const RUNS_AT_ONCE: usize = 1 << 16;
+
 /// What a scan needs to know.
 pub(crate) struct ScanInput<'a> {
     pub(crate) store: &'a Store,
@@ -570,6 +573,10 @@ fn count_unit(
                 task,
                 found,
                 entries: EntryCounts::default(),
+                keys: KeyRuns {
+                    counter: task.degrees.as_deref(),
+                    runs: Vec::new(),
+                },
                 dictionary: false,
             };
             let visit = |row: u64, array: &ArrayRef| counting.visit(chunk.first_row + row, array);
@@ -602,19 +609,39 @@ struct Counting<'a> {
     task: &'a Task,
     found: &'a mut Found,
     entries: EntryCounts,
+    keys: KeyRuns<'a>,
     /// The values come as a dictionary, whose bytes the writer has counted.
     dictionary: bool,
+}
+
+/// Runs of keys on their way to a counter that all threads share.
+struct KeyRuns<'a> {
+    counter: Option<&'a DegreeCounter>,
+    runs: Vec<(u64, u64)>,
+}
+
+impl KeyRuns<'_> {
+    fn add(&mut self, runs: &[(u64, u64)]) {
+        if self.counter.is_some() {
+            self.runs.extend_from_slice(runs);
+        }
+        if self.runs.len() >= RUNS_AT_ONCE {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(counter) = self.counter {
+            counter.add(&self.runs);
+        }
+        self.runs.clear();
+    }
 }
 
 impl Counting<'_> {
     fn visit(&mut self, first_row: u64, array: &ArrayRef) -> Result<(), ParquetError> {
         let task = self.task;
         if let Some(sketch) = &mut self.found.sketch {
-            let mut count_keys = |runs: &[(u64, u64)]| {
-                if let Some(degrees) = &task.degrees {
-                    degrees.add(runs);
-                }
-            };
             let candidates = |hashes: &[u64]| {
                 if let Some(candidates) = &task.candidates {
                     lock(candidates).add(hashes, first_row, array);
@@ -622,13 +649,14 @@ impl Counting<'_> {
             };
             if let DataType::Dictionary(..) = array.data_type() {
                 self.dictionary = true;
-                self.entries.add(array, sketch, &mut count_keys);
+                let keys = &mut self.keys;
+                self.entries.add(array, sketch, &mut |runs| keys.add(runs));
                 if task.candidates.is_some() {
                     candidates(&self.entries.hashes_of(array));
                 }
             } else {
                 sketch.add(array);
-                count_keys(&sketch.runs);
+                self.keys.add(&sketch.runs);
                 candidates(sketch.hashes());
             }
             let ordered = task.ordered.as_ref();
@@ -650,16 +678,12 @@ impl Counting<'_> {
     }
 
     fn finish(mut self, dictionary_bytes: Option<u64>) {
-        let task = self.task;
         if let Some(sketch) = &mut self.found.sketch {
-            let mut count_keys = |runs: &[(u64, u64)]| {
-                if let Some(degrees) = &task.degrees {
-                    degrees.add(runs);
-                }
-            };
-            self.entries.flush(sketch, &mut count_keys);
+            let keys = &mut self.keys;
+            self.entries.flush(sketch, &mut |runs| keys.add(runs));
             sketch.flush();
-            count_keys(&sketch.runs);
+            self.keys.add(&sketch.runs);
+            self.keys.flush();
             if let Some(bytes) = dictionary_bytes.filter(|_| self.dictionary) {
                 *sketch.value_bytes.get_or_insert(0) += bytes;
             }
