@@ -176,6 +176,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
         priorities: Priorities::of_file(name, rows, footer.schema_fingerprint),
         kept: Mutex::default(),
         keep: false,
+        by_column: false,
         bytes_read: 0,
         totals: Vec::new(),
         taken: vec![Vec::new(); footer.columns.len()],
@@ -244,6 +245,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
             .map(|chunk| chunk.range.end - chunk.range.start)
             .sum::<u64>()
             <= KEPT_BYTES;
+        scan.by_column = true;
         for group in input.keys.chunks(input.concurrency.max(1)) {
             keys.extend(
                 scan.count_keys(group, &chunks, &tasks, rows, target as usize)
@@ -267,6 +269,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
             };
         }
         scan.keep = false;
+        scan.by_column = false;
         scan.run(&chunks, Arc::new(tasks)).await?;
         (Some(selected), below)
     };
@@ -324,6 +327,9 @@ struct Scan<'a> {
     /// Bytes of chunks by column and row group.
     kept: Mutex<HashMap<(usize, usize), Bytes>>,
     keep: bool,
+    /// Units hold one column each. Which key columns are counted together depends on the number of threads, and what is counted
+    /// of a column must not.
+    by_column: bool,
     bytes_read: u64,
     totals: Vec<ColumnTotal>,
     taken: Vec<Vec<ArrayRef>>,
@@ -420,7 +426,7 @@ impl Scan<'_> {
             let task = &tasks[chunk.column];
             task.sketch || !matches!(task.take, Take::Nothing)
         };
-        let units = units(chunks.iter().filter(needed).cloned());
+        let units = units(chunks.iter().filter(needed).cloned(), self.by_column);
         let tasks = &tasks;
         let scan_unit = async |unit: Vec<Chunk>| {
             // The semaphore is never closed.
@@ -530,14 +536,15 @@ fn chunk_range(chunk: &ColumnChunkMetaData) -> Result<Range<u64>, ParquetError> 
     })
 }
 
-/// Neighbours of up to [`UNIT_BYTES`] together.
-fn units(chunks: impl Iterator<Item = Chunk>) -> Vec<Vec<Chunk>> {
+/// Neighbours of up to [`UNIT_BYTES`] together, of one column if so asked for.
+fn units(chunks: impl Iterator<Item = Chunk>, by_column: bool) -> Vec<Vec<Chunk>> {
     let mut units: Vec<Vec<Chunk>> = Vec::new();
     let mut bytes = 0;
     for chunk in chunks {
         let length = chunk.range.end - chunk.range.start;
+        let fits = |last: &Chunk| !by_column || last.column == chunk.column;
         match units.last_mut() {
-            Some(unit) if bytes + length <= UNIT_BYTES => {
+            Some(unit) if bytes + length <= UNIT_BYTES && unit.last().is_some_and(fits) => {
                 bytes += length;
                 unit.push(chunk);
             }
