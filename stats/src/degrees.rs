@@ -427,8 +427,14 @@ impl DegreeCounter {
             .collect();
         let bin_rows: Vec<u64> = shards.iter().flat_map(|shard| shard.bin_rows).collect();
         if !self.overflowed() {
-            let counts = shards.into_iter().flat_map(|shard| shard.counts);
-            if let Some(vector) = DegreeVector::new(counts.collect()) {
+            let mut pairs = Vec::with_capacity(shards.iter().map(|s| s.counts.len()).sum());
+            for shard in shards {
+                let start = pairs.len();
+                pairs.extend(shard.counts);
+                // Shards follow each other in the order of hashes: each is sorted in the caches, and with it the whole.
+                pairs[start..].sort_unstable();
+            }
+            if let Some(vector) = DegreeVector::new(pairs) {
                 return Degrees::of_vector(vector);
             }
         }

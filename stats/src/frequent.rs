@@ -10,6 +10,9 @@
 /// Slots of a table that holds all values; a power of two.
 const SLOTS: usize = 1 << 14;
 
+/// Slots after the first purge.
+const HALF: usize = SLOTS / 2;
+
 /// Counters before the first purge; half of them before the next ones.
 const FULL: usize = SLOTS / 4 * 3;
 
@@ -18,6 +21,9 @@ const LEFT: usize = FULL / 4;
 
 /// Slots at first.
 const FEW: usize = 1 << 6;
+
+/// Cuts that are tried one after the other before counts are put in order: where purges are many, counts are small.
+const SMALL_CUTS: u64 = 4;
 
 /// Counts of the most frequent hashes.
 #[derive(Clone, Debug, Default)]
@@ -35,13 +41,45 @@ impl Frequent {
         if count == 0 {
             return;
         }
-        if self.used * 4 >= self.slots.len() * 3 {
+        if self.used >= self.limit() {
             self.make_room();
         }
         let index = self.find(hash);
         let slot = &mut self.slots[index];
         self.used += usize::from(slot.1 == 0);
         *slot = (hash, slot.1 + count);
+    }
+
+    /// Counts a row of each hash, faster than one by one where most have a counter already.
+    pub(crate) fn add_rows(&mut self, mut hashes: &[u64]) {
+        while let Some((&hash, rest)) = hashes[self.add_known(hashes)..].split_first() {
+            self.add(hash, 1);
+            hashes = rest;
+        }
+    }
+
+    /// Counts rows up to the first whose hash has no counter, and returns how many.
+    fn add_known(&mut self, hashes: &[u64]) -> usize {
+        let slots = &mut self.slots[..];
+        if slots.is_empty() {
+            return 0;
+        }
+        let mask = slots.len() - 1;
+        for (at, &hash) in hashes.iter().enumerate() {
+            let mut index = hash as usize & mask;
+            loop {
+                let slot = &mut slots[index];
+                if slot.1 == 0 {
+                    return at;
+                }
+                if slot.0 == hash {
+                    slot.1 += 1;
+                    break;
+                }
+                index = (index + 1) & mask;
+            }
+        }
+        hashes.len()
     }
 
     /// From the exact counts of all values: keeps as many as there is room for, and the error that leaving out the others makes.
@@ -71,19 +109,29 @@ impl Frequent {
         index
     }
 
-    fn make_room(&mut self) {
-        let mut counters = self.counters();
-        let full = if self.error > 0 { FULL / 2 } else { FULL };
-        if counters.len() >= full {
-            let (_, &mut (_, cut), _) =
-                counters.select_nth_unstable_by_key(LEFT, |counter| std::cmp::Reverse(counter.1));
-            counters.retain_mut(|counter| {
-                counter.1 = counter.1.saturating_sub(cut);
-                counter.1 > 0
-            });
-            self.error += cut;
+    /// Counters that the table may have before room must be made. Small tables stay sparse, so that looking a hash up seldom
+    /// takes a second try, which the processor could not foresee.
+    fn limit(&self) -> usize {
+        match self.slots.len() {
+            SLOTS => FULL,
+            HALF if self.error > 0 => FULL / 2,
+            HALF => HALF / 2,
+            few => few / 4,
         }
-        let slots = (counters.len() * 2).next_power_of_two().clamp(FEW, SLOTS);
+    }
+
+    fn make_room(&mut self) {
+        let full = if self.error > 0 { FULL / 2 } else { FULL };
+        let (slots, counters) = if self.used >= full {
+            let cut = self.cut();
+            self.error += cut;
+            let left = self.slots.iter().filter(|slot| slot.1 > cut);
+            // The table will be as full again soon: it would only have to grow.
+            (HALF, left.map(|slot| (slot.0, slot.1 - cut)).collect())
+        } else {
+            let slots = (self.slots.len() * 2).clamp(FEW, SLOTS);
+            (slots, self.counters())
+        };
         self.slots.clear();
         self.slots.resize(slots, (0, 0));
         self.used = counters.len();
@@ -91,6 +139,16 @@ impl Frequent {
             let index = self.find(counter.0);
             self.slots[index] = counter;
         }
+    }
+
+    /// The count of rank [`LEFT`]: the least that no more than so many counters exceed.
+    fn cut(&self) -> u64 {
+        let beyond = |cut| self.slots.iter().filter(|slot| slot.1 > cut).count();
+        let small = (1..=SMALL_CUTS).find(|cut| beyond(*cut) <= LEFT);
+        small.unwrap_or_else(|| {
+            let order = |counter: &(u64, u64)| std::cmp::Reverse(counter.1);
+            self.counters().select_nth_unstable_by_key(LEFT, order).1.1
+        })
     }
 
     fn counters(&self) -> Vec<(u64, u64)> {
@@ -131,6 +189,12 @@ impl Frequent {
             .iter()
             .filter(|slot| slot.1 > 0)
             .map(|slot| slot.0)
+    }
+
+    /// All counters in no order; none are left here.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let taken = std::mem::take(self);
+        taken.slots.into_iter().filter(|slot| slot.1 > 0)
     }
 
     /// All counters, the most frequent first, ties by hash.

@@ -35,7 +35,8 @@ impl<T: Ord> Kll<T> {
     /// Adds one value.
     pub(crate) fn insert(&mut self, item: T) {
         self.levels[0].push(item);
-        if self.levels[0].len() >= self.capacity(0) {
+        // More than the level's capacity: a few large sorts take less time than many small ones, and lose less.
+        if self.levels[0].len() >= K {
             self.compact();
         }
     }
@@ -72,7 +73,8 @@ impl<T: Ord> Kll<T> {
                     self.levels.push(Vec::new());
                 }
                 let mut items = std::mem::take(&mut self.levels[level]);
-                items.sort_unstable();
+                // Above the lowest level, items are sorted in long runs, which a stable sort makes use of.
+                items.sort();
                 // An odd item stays behind, so that the weights add up.
                 let odd = (items.len() % 2 == 1).then(|| items.pop()).flatten();
                 self.tosses += 1;

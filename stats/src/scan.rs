@@ -70,6 +70,9 @@ const KEY_ROWS: (f64, f64) = (20_000.0, 200_000.0);
 /// Keys of fewer distinct values have no sample of their own: their degrees tell all, and few keys make a poor sample.
 const KEY_DOMAIN: f64 = 4096.0;
 
+/// Runs of keys that are handed on together, 1 MiB of them: the counts of a shard come into the caches once for many.
+const RUNS_AT_ONCE: usize = 1 << 16;
+
 /// What a scan needs to know.
 pub(crate) struct ScanInput<'a> {
     pub(crate) store: &'a Store,
@@ -173,6 +176,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
         priorities: Priorities::of_file(name, rows, footer.schema_fingerprint),
         kept: Mutex::default(),
         keep: false,
+        by_column: false,
         bytes_read: 0,
         totals: Vec::new(),
         taken: vec![Vec::new(); footer.columns.len()],
@@ -241,6 +245,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
             .map(|chunk| chunk.range.end - chunk.range.start)
             .sum::<u64>()
             <= KEPT_BYTES;
+        scan.by_column = true;
         for group in input.keys.chunks(input.concurrency.max(1)) {
             keys.extend(
                 scan.count_keys(group, &chunks, &tasks, rows, target as usize)
@@ -264,6 +269,7 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
             };
         }
         scan.keep = false;
+        scan.by_column = false;
         scan.run(&chunks, Arc::new(tasks)).await?;
         (Some(selected), below)
     };
@@ -321,6 +327,9 @@ struct Scan<'a> {
     /// Bytes of chunks by column and row group.
     kept: Mutex<HashMap<(usize, usize), Bytes>>,
     keep: bool,
+    /// Units hold one column each. Which key columns are counted together depends on the number of threads, and what is counted
+    /// of a column must not.
+    by_column: bool,
     bytes_read: u64,
     totals: Vec<ColumnTotal>,
     taken: Vec<Vec<ArrayRef>>,
@@ -417,7 +426,7 @@ impl Scan<'_> {
             let task = &tasks[chunk.column];
             task.sketch || !matches!(task.take, Take::Nothing)
         };
-        let units = units(chunks.iter().filter(needed).cloned());
+        let units = units(chunks.iter().filter(needed).cloned(), self.by_column);
         let tasks = &tasks;
         let scan_unit = async |unit: Vec<Chunk>| {
             // The semaphore is never closed.
@@ -527,14 +536,15 @@ fn chunk_range(chunk: &ColumnChunkMetaData) -> Result<Range<u64>, ParquetError> 
     })
 }
 
-/// Neighbours of up to [`UNIT_BYTES`] together.
-fn units(chunks: impl Iterator<Item = Chunk>) -> Vec<Vec<Chunk>> {
+/// Neighbours of up to [`UNIT_BYTES`] together, of one column if so asked for.
+fn units(chunks: impl Iterator<Item = Chunk>, by_column: bool) -> Vec<Vec<Chunk>> {
     let mut units: Vec<Vec<Chunk>> = Vec::new();
     let mut bytes = 0;
     for chunk in chunks {
         let length = chunk.range.end - chunk.range.start;
+        let fits = |last: &Chunk| !by_column || last.column == chunk.column;
         match units.last_mut() {
-            Some(unit) if bytes + length <= UNIT_BYTES => {
+            Some(unit) if bytes + length <= UNIT_BYTES && unit.last().is_some_and(fits) => {
                 bytes += length;
                 unit.push(chunk);
             }
@@ -570,6 +580,10 @@ fn count_unit(
                 task,
                 found,
                 entries: EntryCounts::default(),
+                keys: KeyRuns {
+                    counter: task.degrees.as_deref(),
+                    runs: Vec::new(),
+                },
                 dictionary: false,
             };
             let visit = |row: u64, array: &ArrayRef| counting.visit(chunk.first_row + row, array);
@@ -602,19 +616,39 @@ struct Counting<'a> {
     task: &'a Task,
     found: &'a mut Found,
     entries: EntryCounts,
+    keys: KeyRuns<'a>,
     /// The values come as a dictionary, whose bytes the writer has counted.
     dictionary: bool,
+}
+
+/// Runs of keys on their way to a counter that all threads share.
+struct KeyRuns<'a> {
+    counter: Option<&'a DegreeCounter>,
+    runs: Vec<(u64, u64)>,
+}
+
+impl KeyRuns<'_> {
+    fn add(&mut self, runs: &[(u64, u64)]) {
+        if self.counter.is_some() {
+            self.runs.extend_from_slice(runs);
+        }
+        if self.runs.len() >= RUNS_AT_ONCE {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Some(counter) = self.counter {
+            counter.add(&self.runs);
+        }
+        self.runs.clear();
+    }
 }
 
 impl Counting<'_> {
     fn visit(&mut self, first_row: u64, array: &ArrayRef) -> Result<(), ParquetError> {
         let task = self.task;
         if let Some(sketch) = &mut self.found.sketch {
-            let mut count_keys = |runs: &[(u64, u64)]| {
-                if let Some(degrees) = &task.degrees {
-                    degrees.add(runs);
-                }
-            };
             let candidates = |hashes: &[u64]| {
                 if let Some(candidates) = &task.candidates {
                     lock(candidates).add(hashes, first_row, array);
@@ -622,13 +656,14 @@ impl Counting<'_> {
             };
             if let DataType::Dictionary(..) = array.data_type() {
                 self.dictionary = true;
-                self.entries.add(array, sketch, &mut count_keys);
+                let keys = &mut self.keys;
+                self.entries.add(array, sketch, &mut |runs| keys.add(runs));
                 if task.candidates.is_some() {
                     candidates(&self.entries.hashes_of(array));
                 }
             } else {
                 sketch.add(array);
-                count_keys(&sketch.runs);
+                self.keys.add(&sketch.runs);
                 candidates(sketch.hashes());
             }
             let ordered = task.ordered.as_ref();
@@ -650,16 +685,12 @@ impl Counting<'_> {
     }
 
     fn finish(mut self, dictionary_bytes: Option<u64>) {
-        let task = self.task;
         if let Some(sketch) = &mut self.found.sketch {
-            let mut count_keys = |runs: &[(u64, u64)]| {
-                if let Some(degrees) = &task.degrees {
-                    degrees.add(runs);
-                }
-            };
-            self.entries.flush(sketch, &mut count_keys);
+            let keys = &mut self.keys;
+            self.entries.flush(sketch, &mut |runs| keys.add(runs));
             sketch.flush();
-            count_keys(&sketch.runs);
+            self.keys.add(&sketch.runs);
+            self.keys.flush();
             if let Some(bytes) = dictionary_bytes.filter(|_| self.dictionary) {
                 *sketch.value_bytes.get_or_insert(0) += bytes;
             }

@@ -24,7 +24,12 @@ pub(crate) struct Ordered(pub(crate) Value);
 
 impl Ord for Ordered {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.compare(&other.0).unwrap_or(Ordering::Equal)
+        match (&self.0, &other.0) {
+            // Sorting is most of the work, and these kinds are most of all values. Decimals of one column have one scale.
+            (Value::Int(a), Value::Int(b))
+            | (Value::Decimal { unscaled: a, .. }, Value::Decimal { unscaled: b, .. }) => a.cmp(b),
+            (a, b) => a.compare(b).unwrap_or(Ordering::Equal),
+        }
     }
 }
 
@@ -80,8 +85,8 @@ pub(crate) struct ColumnSketch {
     /// Bytes of the values that are not null, for types whose values differ in size.
     pub(crate) value_bytes: Option<u64>,
     distinct: DistinctBuilder,
-    /// As long as `frequent` holds all values they are not added to `distinct` one by one.
-    distinct_apart: bool,
+    /// So far `frequent` holds all values with their rows, so that nothing else has to count them.
+    few: bool,
     pub(crate) frequent: Frequent,
     pub(crate) quantiles: Kll<Ordered>,
     /// Values that could have gone into `quantiles`: NaN and what has no place in an order stay out.
@@ -92,9 +97,13 @@ pub(crate) struct ColumnSketch {
     pub(crate) runs: Vec<(u64, u64)>,
     recent: Recent,
     hashes: Vec<u64>,
-    /// `distinct` and `frequent` are counted; for keys, whose rows are counted one by one, they follow from that.
+    /// `distinct` and `frequent` are counted; for keys, whose rows are counted one by one, they follow from that, and
+    /// `frequent` gathers rows only as long as the keys are few.
     values: bool,
 }
+
+/// Rows that are counted between two looks at whether the values are still few.
+const FEW_ROWS: usize = 1 << 10;
 
 /// Slots of [`Recent`]: 16 KiB, half of a first-level cache.
 const RECENT: usize = 1 << 10;
@@ -130,7 +139,7 @@ impl ColumnSketch {
             nulls: 0,
             value_bytes: None,
             distinct: DistinctBuilder::new(),
-            distinct_apart: false,
+            few: true,
             frequent: Frequent::default(),
             quantiles: Kll::default(),
             offered: 0,
@@ -160,19 +169,51 @@ impl ColumnSketch {
             return;
         }
         match &nulls {
-            None => self.recent.add(self.hashes.iter().copied(), &mut self.runs),
+            None => {
+                let hashes = std::mem::take(&mut self.hashes);
+                self.add_rows(&hashes);
+                self.hashes = hashes;
+            }
             Some(nulls) => {
                 let valid = nulls.valid_indices().map(|row| self.hashes[row]);
-                self.recent.add(valid, &mut self.runs);
+                self.add_rows(&valid.collect::<Vec<_>>());
             }
         }
         self.add_runs();
+    }
+
+    /// Counts rows in `frequent` as long as their values are few; of others, those that do not come again soon go to `runs`.
+    fn add_rows(&mut self, hashes: &[u64]) {
+        for part in hashes.chunks(FEW_ROWS) {
+            if self.few && self.frequent.fits(part.len()) {
+                self.frequent.add_rows(part);
+            } else {
+                self.become_many();
+                self.recent.add(part.iter().copied(), &mut self.runs);
+            }
+        }
+    }
+
+    /// From here on `frequent` cannot hold all values.
+    fn become_many(&mut self) {
+        if self.few {
+            self.few = false;
+            if self.values {
+                let hashes = self.frequent.hashes();
+                hashes.for_each(|hash| self.distinct.add(hash));
+            } else {
+                self.runs.extend(self.frequent.take());
+            }
+        }
     }
 
     /// Counts what was held back.
     pub(crate) fn flush(&mut self) {
         self.runs.clear();
         self.recent.flush(&mut self.runs);
+        if !self.values {
+            self.runs.extend(self.frequent.take());
+        }
         self.add_runs();
     }
 
@@ -181,26 +222,22 @@ impl ColumnSketch {
         if !self.values {
             return;
         }
-        if !self.distinct_apart && !self.frequent.fits(self.runs.len()) {
-            self.distinct_apart = true;
-            self.frequent
-                .hashes()
-                .for_each(|hash| self.distinct.add(hash));
+        if !self.frequent.fits(self.runs.len()) {
+            self.become_many();
         }
         for &(hash, rows) in &self.runs {
             self.frequent.add(hash, rows);
         }
-        if self.distinct_apart {
+        if !self.few {
             self.runs.iter().for_each(|run| self.distinct.add(run.0));
         }
     }
 
     /// The distinct values.
     fn distinct(&mut self) -> &DistinctBuilder {
-        if !self.distinct_apart {
-            self.frequent
-                .hashes()
-                .for_each(|hash| self.distinct.add(hash));
+        if self.few {
+            let hashes = self.frequent.hashes();
+            hashes.for_each(|hash| self.distinct.add(hash));
         }
         &self.distinct
     }
