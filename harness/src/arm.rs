@@ -29,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) cost: Option<String>,
     /// In csg-cmp-pairs.
     pub(crate) budget: Option<u64>,
+    /// A join tree to be obeyed.
+    pub(crate) hint: Option<String>,
     /// Whether DataFusion's own estimates see the statistics of the catalog.
     pub(crate) stats: Option<bool>,
 }
@@ -107,6 +109,7 @@ impl Arm {
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
             ("budget", &budget),
+            ("hint", &parts.hint),
             ("stats", &stats),
         ]
         .into_iter()
@@ -131,10 +134,11 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
                     bail!("physical=on is not available yet");
                 }
             }
+            "hint" => parts.hint = Some(value),
             "stats" => parts.stats = Some(parse_switch(&key, &value)?),
             _ => bail!(
-                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, physical, budget \
-                 and stats"
+                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, physical, \
+                 budget, hint and stats"
             ),
         }
     }

@@ -140,6 +140,7 @@ impl Session {
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
             ("budget", &budget),
+            ("join_hint", &parts.hint),
             ("inject_statistics", &stats),
         ] {
             if let Some(value) = value {

@@ -13,14 +13,18 @@ extensions_options! {
         pub estimator: String, default = "joinwright".to_string()
 
         /// The search, by its name in the registry.
-        pub enumerator: String, default = "dpccp".to_string()
+        pub enumerator: String, default = "adaptive".to_string()
 
         /// The cost model, by its name in the registry.
         pub cost: String, default = "cout".to_string()
 
-        /// The most csg-cmp-pairs that a search may look at in one region. Beyond it the search
-        /// falls back to a greedy one.
+        /// The most csg-cmp-pairs that a search may look at in one region. Beyond it `adaptive` searches
+        /// linear orders of the relations, other exact searches fall back to a greedy one.
         pub budget: u64, default = 50_000
+
+        /// A join tree such as `((a b) (c d))`, by the names of a region's relations: all of them, or some that are to be
+        /// joined with each other so. A hint that cannot be obeyed is an error. Empty for none.
+        pub join_hint: String, default = String::new()
 
         /// The share of the written order's cost by which another order must be cheaper, within
         /// [0, 1). Estimates err, and the written order is the one whose speed the user knows.

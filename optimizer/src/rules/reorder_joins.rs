@@ -9,7 +9,7 @@ use super::memory::{Memory, QueryId, RegionText};
 use crate::cost::CostModel;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
-use crate::enumerate::{Enumerator, Problem, StopReason, Written};
+use crate::enumerate::{Enumerator, ForcedTree, HintError, JoinHint, Problem, Written, constrain};
 use crate::estimate::{Cardinalities, CardinalityEstimator, OperatorRows, WithOperators};
 use crate::extract::{self, Expansion, Kinds, MARKS, Region, rename_columns};
 use crate::join_graph::{EdgeKind, JoinKind};
@@ -19,7 +19,7 @@ use crate::query_graph::resolve_region_column;
 use crate::relset::RelSet;
 use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result, plan_err};
+use datafusion::common::{Column, DataFusionError, Result, plan_err};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
@@ -68,9 +68,11 @@ impl OptimizerRule for ReorderJoins {
         };
         let snapshot = self.catalog.snapshot();
         let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
+        pass.hint = hint(options)?;
         let query = QueryId::new(config, &snapshot, options);
         pass.memory = query.map(|query| (&self.memory, query));
         let plan = pass.rewrite(plan)?;
+        pass.check_hint()?;
         if let Some(log) = &self.ordering.trace {
             log.pass(pass.into_traces());
         }
@@ -136,6 +138,9 @@ struct Pass<'a> {
     deriver: Deriver<'a>,
     traces: Vec<Trace>,
     memory: Option<(&'a Memory, QueryId)>,
+    hint: Option<JoinHint>,
+    /// Whether a region had the relations of the hint.
+    hint_obeyed: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -152,6 +157,19 @@ impl<'a> Pass<'a> {
             deriver: Deriver::new(snapshot, parts.estimator, false),
             traces: vec![],
             memory: None,
+            hint: None,
+            hint_obeyed: false,
+        }
+    }
+
+    /// An error if the hint concerns none of the regions. Queries without a join are left in peace.
+    fn check_hint(&self) -> Result<()> {
+        match &self.hint {
+            Some(hint) if !self.hint_obeyed && !self.traces.is_empty() => plan_err!(
+                "no join region has the relations of the join hint: {}",
+                hint.aliases().join(", ")
+            ),
+            _ => Ok(()),
         }
     }
 
@@ -172,7 +190,7 @@ impl<'a> Pass<'a> {
         // The trace of an outer region comes before those of the regions in its leaves.
         let place = self.traces.len();
         let plan = self.rewrite_leaves(&plan, &expansion)?;
-        Ok(match self.region(&plan.data) {
+        Ok(match self.region(&plan.data)? {
             Some((trace, better)) => {
                 self.traces.insert(place, trace);
                 match better {
@@ -218,10 +236,27 @@ impl<'a> Pass<'a> {
         Ok(Transformed::yes(plan.data))
     }
 
-    /// The trace of the region whose topmost join is `plan`, and its better order if there is one.
-    fn region(&self, plan: &LogicalPlan) -> Option<(Trace, Option<LogicalPlan>)> {
+    /// What the hint asks of a region, if it concerns it.
+    fn forced(&mut self, region: &Region) -> Result<Option<ForcedTree>> {
+        let Some(hint) = &self.hint else {
+            return Ok(None);
+        };
+        let known = aliases(region);
+        if !hint.aliases().iter().any(|alias| known.contains(alias)) {
+            return Ok(None);
+        }
+        self.hint_obeyed = true;
+        hint.resolve(&known).map(Some).map_err(hint_error)
+    }
+
+    /// The trace of the region whose topmost join is `plan`, and its better order if there is one. An error only for
+    /// a hint that cannot be obeyed.
+    fn region(&mut self, plan: &LogicalPlan) -> Result<Option<(Trace, Option<LogicalPlan>)>> {
         let start = self.ordering.clock.map(|clock| clock());
-        let region = extract::region(plan, Kinds::All, &self.deriver)?;
+        let Some(region) = extract::region(plan, Kinds::All, &self.deriver) else {
+            return Ok(None);
+        };
+        let forced = self.forced(&region)?;
         let planning_us = || {
             let end = start.zip(self.ordering.clock);
             end.map(|(start, clock)| clock().saturating_sub(start).as_micros() as u64)
@@ -231,7 +266,7 @@ impl<'a> Pass<'a> {
                 memory.settled(query, &RegionText::new(&region, &region.written))
         {
             trace.planning_us = planning_us();
-            return Some((trace, None));
+            return Ok(Some((trace, None)));
         }
         let graph = region.join_graph();
         let cardinalities = self.cardinalities(&region);
@@ -248,15 +283,20 @@ impl<'a> Pass<'a> {
         trace.cost = written_cost;
         trace.written_cost = written_cost;
         let mut better = None;
-        if !known && self.options.require_statistics {
+        if !known && self.options.require_statistics && forced.is_none() {
             trace.stop = "no_statistics".to_string();
         } else {
-            let solution = self.parts.enumerator.search(&problem);
+            let solution = match &forced {
+                Some(forced) => {
+                    constrain(&problem, forced, self.parts.enumerator).map_err(hint_error)?
+                }
+                None => self.parts.enumerator.search(&problem),
+            };
             trace.pairs = solution.pairs;
             trace.stop = solution.stop.to_string();
             let enough = written_cost * (1.0 - self.options.min_gain);
-            let gain = solution.cost < enough && solution.tree != region.written;
-            if gain && solution.stop != StopReason::Written {
+            let gain = forced.is_some() || solution.cost < enough;
+            if gain && solution.tree != region.written {
                 match self.emitted(&region, &solution.tree, plan) {
                     Ok(plan) => {
                         trace.tree = TraceTree::new(
@@ -280,7 +320,7 @@ impl<'a> Pass<'a> {
             memory.settle(query, RegionText::new(&region, tree), trace.clone());
         }
         trace.planning_us = planning_us();
-        Some((trace, better.map(|better| better.0)))
+        Ok(Some((trace, better.map(|better| better.0))))
     }
 
     /// The estimates of all sets of a region's relations.
@@ -391,6 +431,20 @@ impl<'a> Pass<'a> {
             cost_model: self.parts.cost.name().to_string(),
         }
     }
+}
+
+/// The join hint of a session, if it has one.
+fn hint(options: &JoinwrightOptions) -> Result<Option<JoinHint>> {
+    if options.join_hint.trim().is_empty() {
+        return Ok(None);
+    }
+    JoinHint::parse(&options.join_hint)
+        .map(Some)
+        .map_err(hint_error)
+}
+
+fn hint_error(error: HintError) -> DataFusionError {
+    DataFusionError::Plan(error.to_string())
 }
 
 fn aliases(region: &Region) -> Vec<String> {
