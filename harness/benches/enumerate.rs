@@ -2,7 +2,8 @@
 //! search on random trees of 10 to 5,000 relations.
 //!
 //! `cargo bench --bench enumerate` measures; `cargo bench --bench enumerate -- quality` prints instead what the searches'
-//! trees cost on random graphs, against the best that any search finds.
+//! trees cost on random graphs, against the best that any search finds; shapes and sizes after it limit the table, as in
+//! `quality grid 20 100`.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use joinwright_optimizer::cost::Cout;
@@ -153,6 +154,10 @@ impl Made {
 }
 
 impl Shape {
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
     fn edges(self, n: usize, random: &mut Random) -> Vec<(usize, usize)> {
         let tree = |random: &mut Random| (1..n).map(|i| (random.below(i), i)).collect::<Vec<_>>();
         match self {
@@ -257,8 +262,16 @@ fn quality() {
         Shape::Star,
         Shape::Sparse,
     ];
-    for shape in shapes {
-        for relations in [20, 50, 100, 200, 500, 1_000] {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let named = |name: String| arguments.contains(&name);
+    let all_shapes = !shapes.iter().any(|shape| named(shape.name()));
+    let sizes = [20, 50, 100, 200, 500, 1_000];
+    let all_sizes = !sizes.iter().any(|size| named(size.to_string()));
+    for shape in shapes.into_iter().filter(|s| all_shapes || named(s.name())) {
+        for relations in sizes
+            .into_iter()
+            .filter(|s| all_sizes || named(s.to_string()))
+        {
             let seeds = if relations > 200 { 10 } else { 20 };
             let mut ratios = vec![vec![]; searches.len()];
             let mut time = Duration::MAX;

@@ -1,18 +1,26 @@
 //! The parts that options choose by name. A library user adds their own.
 
 use crate::cost::{CostModel, Cout};
-use crate::enumerate::{DpCcp, DpHyp, Enumerator, Exhaustive, Goo, Written};
+use crate::enumerate::{
+    Adaptive, DpCcp, DpHyp, Enumerator, Exhaustive, Goo, GooDp, IkkBz, LinDp, QuickPick,
+    SimpliOrder, Written,
+};
 use crate::estimate::{
     Bound, CardinalityEstimator, DataFusion, Joinwright, KeySample, Sample, Simpli, Textbook,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// Makes an enumerator of what follows a colon after its name; `None` for parameters that make no sense.
+pub type EnumeratorFactory = fn(parameters: &str) -> Option<Arc<dyn Enumerator>>;
+
 /// Estimators, enumerators and cost models by name.
 #[derive(Debug, Clone)]
 pub struct Registry {
     estimators: BTreeMap<String, Arc<dyn CardinalityEstimator>>,
     enumerators: BTreeMap<String, Arc<dyn Enumerator>>,
+    /// By name of an enumerator that takes parameters.
+    factories: BTreeMap<String, EnumeratorFactory>,
     cost_models: BTreeMap<String, Arc<dyn CostModel>>,
 }
 
@@ -27,11 +35,20 @@ impl Default for Registry {
         registry.add_estimator(Arc::new(Sample));
         registry.add_estimator(Arc::new(Simpli));
         registry.add_estimator(Arc::new(Textbook));
+        registry.add_enumerator(Arc::new(Adaptive));
         registry.add_enumerator(Arc::new(DpCcp));
         registry.add_enumerator(Arc::new(DpHyp));
-        registry.add_enumerator(Arc::new(Goo));
         registry.add_enumerator(Arc::new(Exhaustive));
+        registry.add_enumerator(Arc::new(Goo));
+        registry.add_enumerator(Arc::new(GooDp));
+        registry.add_enumerator(Arc::new(IkkBz));
+        registry.add_enumerator(Arc::new(LinDp));
+        registry.add_enumerator(Arc::new(QuickPick::default()));
+        registry.add_enumerator(Arc::new(SimpliOrder));
         registry.add_enumerator(Arc::new(Written));
+        registry.add_enumerator_factory("quickpick", |parameters| {
+            Some(Arc::new(QuickPick::parse(parameters)?))
+        });
         registry.add_cost_model(Arc::new(Cout));
         registry
     }
@@ -43,6 +60,7 @@ impl Registry {
         Self {
             estimators: BTreeMap::new(),
             enumerators: BTreeMap::new(),
+            factories: BTreeMap::new(),
             cost_models: BTreeMap::new(),
         }
     }
@@ -70,9 +88,19 @@ impl Registry {
         self.estimators.get(name)
     }
 
-    /// The enumerator of that name.
-    pub fn enumerator(&self, name: &str) -> Option<&Arc<dyn Enumerator>> {
-        self.enumerators.get(name)
+    /// Adds what makes an enumerator of its parameters, for names like `quickpick:10,42`. Without parameters, the name is
+    /// that of an enumerator that was added.
+    pub fn add_enumerator_factory(&mut self, name: &str, factory: EnumeratorFactory) {
+        self.factories.insert(name.to_string(), factory);
+    }
+
+    /// The enumerator of that name, which may have parameters after a colon; `None` if there is none, or if the
+    /// parameters make no sense.
+    pub fn enumerator(&self, name: &str) -> Option<Arc<dyn Enumerator>> {
+        match name.split_once(':') {
+            None => self.enumerators.get(name).cloned(),
+            Some((name, parameters)) => self.factories.get(name)?(parameters),
+        }
     }
 
     /// The cost model of that name.
@@ -93,5 +121,24 @@ impl Registry {
     /// Names of the cost models, sorted.
     pub fn cost_models(&self) -> impl Iterator<Item = &str> {
         self.cost_models.keys().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_follow_a_colon() {
+        let registry = Registry::default();
+        let known = |name: &str| registry.enumerator(name).is_some();
+        for name in registry.enumerators() {
+            assert!(known(name), "{name}");
+        }
+        assert!(known("quickpick:10") && known("quickpick:10,42") && known("quickpick: 10, 42"));
+        for malformed in ["", "x", "0", "-1", "10,", "10,x", "10,42,7", "1e3"] {
+            assert!(!known(&format!("quickpick:{malformed}")), "{malformed}");
+        }
+        assert!(!known("goo:1") && !known("nothing") && !known("nothing:1"));
     }
 }

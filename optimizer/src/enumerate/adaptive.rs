@@ -1,9 +1,10 @@
 //! Adaptive optimization of very large join queries: Neumann & Radke, SIGMOD 2018; Radke & Neumann, BTW 2019.
 //!
 //! What a graph is like decides how it is searched: exactly while its csg-cmp-pairs fit the budget, over linear orders
-//! up to 100 relations, and with repairs beyond. What is repaired is the greedy tree in the paper; here it is the best of
-//! that, the left-deep one of IKKBZ, and the linearized one if the budget allows it, since repairs stay near to what they
-//! start from. Whatever was searched is never worse than the greedy tree.
+//! while the intervals do, and with repairs of what was found. The paper repairs the greedy tree, and that of more than 100
+//! relations alone. Here the linearized tree (or that of IKKBZ, where it is too large) is repaired too, at any size, and the
+//! cheaper of the two taken: repairs stay near to what they start from, and on cyclic graphs the linear order of a spanning
+//! tree is a poor guide. Whatever was searched is never worse than the greedy tree.
 //!
 //! Where conflicts of joins leave a search without a tree, the greedy one stands, and if it has none, the query's own.
 
@@ -14,7 +15,7 @@ use crate::relset::MAX_RELATIONS;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Adaptive;
 
-/// The most relations that are put in one linear order.
+/// Up to so many relations a search says that it was linearized, beyond that it was repaired.
 const MOST_LINEARIZED: usize = 100;
 
 impl Enumerator for Adaptive {
@@ -33,11 +34,28 @@ impl Enumerator for Adaptive {
             }
         }
         let greedy = goo::greedy(problem);
-        let linearized = lindp::search(problem, greedy, after);
-        if n <= MOST_LINEARIZED {
-            return linearized;
+        let linearized = lindp::search(problem, greedy.clone(), after);
+        let of_greedy = greedy.pairs;
+        let stop = linearized.stop;
+        let from_linear = goo_dp::repaired(problem, linearized);
+        if greedy.stop == StopReason::NoOther {
+            return from_linear;
         }
-        goo_dp::repaired(problem, linearized)
+        let from_greedy = goo_dp::repaired(problem, greedy);
+        let pairs = from_greedy.pairs + from_linear.pairs - of_greedy;
+        let better = match from_greedy.cost < from_linear.cost {
+            true => from_greedy,
+            false => from_linear,
+        };
+        Solution {
+            pairs,
+            stop: if n <= MOST_LINEARIZED {
+                stop
+            } else {
+                better.stop
+            },
+            ..better
+        }
     }
 }
 
@@ -129,8 +147,8 @@ mod tests {
             prop_assert!(dearer(costs[3], costs[0]));
             prop_assert!(dearer(costs[3], costs[1]) && dearer(costs[3], costs[2]));
             let n = graph.len() as u64;
-            // Two linear orders with four times the budget each, and one row of partners before that is noticed.
-            let most = budget + 2 * (4 * budget + n) + n * n;
+            // Two linear orders and two repairs with four times the budget each, and a row of partners before each notices.
+            let most = budget + 2 * (4 * budget + n) + 2 * (4 * budget + 2 * n) + n * n;
             prop_assert!(Adaptive.search(&problem).pairs <= most);
         }
 

@@ -39,7 +39,7 @@ impl Enumerator for GooDp {
 }
 
 /// The most parts of a piece.
-const MOST_PARTS: usize = 60;
+const MOST_PARTS: usize = 40;
 
 /// The most passes over the joins of a tree.
 const MOST_PASSES: usize = 4;

@@ -102,7 +102,7 @@ pub(super) fn left_deep(parts: &Parts, order: &[usize], problem: &Problem<'_>) -
 }
 
 /// Relations times first relations: beyond it not every relation of a large graph is tried as the first.
-const MOST_STEPS: usize = 1 << 18;
+const MOST_STEPS: usize = 1 << 17;
 
 /// How many of so many parts are tried as the first.
 fn roots_of(parts: usize) -> usize {

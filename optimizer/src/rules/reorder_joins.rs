@@ -92,7 +92,7 @@ pub fn observe(
         return vec![];
     };
     let parts = Parts {
-        enumerator: &Written,
+        enumerator: Arc::new(Written),
         ..parts
     };
     let mut pass = Pass::new(snapshot, ordering, options, parts);
@@ -106,10 +106,10 @@ pub fn observe(
 }
 
 /// The parts that the options name.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Parts<'a> {
     estimator: &'a dyn CardinalityEstimator,
-    enumerator: &'a dyn Enumerator,
+    enumerator: Arc<dyn Enumerator>,
     cost: &'a dyn CostModel,
 }
 
@@ -119,7 +119,7 @@ impl<'a> Parts<'a> {
         let parts = (|| {
             Some(Self {
                 estimator: registry.estimator(&options.estimator)?.as_ref(),
-                enumerator: registry.enumerator(&options.enumerator)?.as_ref(),
+                enumerator: registry.enumerator(&options.enumerator)?,
                 cost: registry.cost_model(&options.cost)?.as_ref(),
             })
         })();
@@ -153,8 +153,8 @@ impl<'a> Pass<'a> {
         Self {
             ordering,
             options,
-            parts,
             deriver: Deriver::new(snapshot, parts.estimator, false),
+            parts,
             traces: vec![],
             memory: None,
             hint: None,
