@@ -20,7 +20,7 @@ extensions_options! {
 
         /// The most csg-cmp-pairs that a search may look at in one region. Beyond it `adaptive` searches
         /// linear orders of the relations, other exact searches fall back to a greedy one.
-        pub budget: u64, default = 50_000
+        pub budget: u64, default = 100_000
 
         /// A join tree such as `((a b) (c d))`, by the names of a region's relations: all of them, or some that are to be
         /// joined with each other so. A hint that cannot be obeyed is an error. Empty for none.

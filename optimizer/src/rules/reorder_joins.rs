@@ -332,7 +332,11 @@ impl<'a> Pass<'a> {
         let operators = region.operators.iter().map(|operator| OperatorRows {
             operator: operator.place.clone(),
             right: operator.join.sides.1,
-            share: self.deriver.kept_share(region, &operator.join),
+            // A single join has nothing to be ordered with: what it keeps decides nothing.
+            share: match region.leaves.len() {
+                0..=2 => 1.0,
+                _ => self.deriver.kept_share(region, &operator.join),
+            },
         });
         Box::new(WithOperators::new(inner, operators.collect()))
     }
