@@ -273,7 +273,12 @@ impl Deriver<'_> {
                 whole: true,
             });
         }
-        let column = column_of(params.args.first()?, aggregate.input.schema(), &input);
+        // Numbers are made wider before they are added up, which keeps their bounds.
+        let argument = match params.args.first()? {
+            Expr::Cast(cast) => cast.expr.as_ref(),
+            argument => argument,
+        };
+        let column = column_of(argument, aggregate.input.schema(), &input);
         let (min, max) = (column.min?.to_f64()?, column.max?.to_f64()?);
         // Values are spread evenly between the bounds.
         let (mean, variance) = ((min + max) / 2.0, (max - min).powi(2) / 12.0);

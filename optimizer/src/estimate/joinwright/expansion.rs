@@ -283,12 +283,12 @@ impl Expansion<'_> {
         let degrees = degrees.filter(|_| self.by_degree);
         let (mut rows, mut squares, mut count) = (0.0, 0.0, 0);
         let (mut complete, mut exact) = (true, true);
-        for particle in 0..all.len() {
-            let degree = match (degrees, keys[particle]) {
-                (Some(degrees), Some(key)) => degree(degrees, key),
+        for (particle, (key, candidates)) in keys.iter().zip(&candidates).enumerate() {
+            let degree = match (degrees, key) {
+                (Some(degrees), Some(key)) => degree(degrees, *key),
                 _ => 0.0,
             };
-            let matches = self.count(particle, degree, candidates[particle], found);
+            let matches = self.count(particle, degree, candidates, found);
             count += matches.count;
             ends.push(found.len());
             let weight = all.weights[particle] * matches.weight;
