@@ -1,5 +1,6 @@
 //! The quality of estimates on a terminal.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use joinwright_optimizer::estimate::EstimateSource;
@@ -174,6 +175,7 @@ fn worst(arm: &ArmEstimates) -> Grid {
         "estimated",
         "q-error",
         "source",
+        "reason",
     ];
     let line = |s: &&Estimated| {
         vec![
@@ -183,12 +185,53 @@ fn worst(arm: &ArmEstimates) -> Grid {
             rows(s.est_rows),
             factor(s.q_error()),
             s.source.as_str().to_owned(),
+            reason(arm, s),
         ]
     };
     Grid {
         header: header.map(str::to_owned).to_vec(),
         rows: worst.iter().map(line).collect(),
-        left: vec![0, 1, 5],
+        left: vec![0, 1, 5, 6],
+    }
+}
+
+/// Where most of a sub-plan's error comes from: the smallest sub-plan inside it that has half of it, on a logarithmic scale, and the
+/// relation that brought it there.
+fn reason(arm: &ArmEstimates, sub_plan: &Estimated) -> String {
+    fn relations(sub_plan: &Estimated) -> BTreeSet<&str> {
+        sub_plan.sub_plan.split('+').collect()
+    }
+    let all = relations(sub_plan);
+    let of_query = arm.sub_plans.iter().filter(|s| s.query == sub_plan.query);
+    let inside: Vec<(&Estimated, BTreeSet<&str>)> = of_query
+        .map(|s| (s, relations(s)))
+        .filter(|(_, relations)| relations.is_subset(&all))
+        .collect();
+    let much = sub_plan.q_error().sqrt();
+    let first =
+        inside
+            .iter()
+            .filter(|(s, _)| s.q_error() >= much)
+            .min_by(|(a, in_a), (b, in_b)| {
+                let size = in_a.len().cmp(&in_b.len());
+                size.then(b.q_error().total_cmp(&a.q_error()))
+            });
+    let Some((first, relations)) = first else {
+        return String::new();
+    };
+    let smaller = inside
+        .iter()
+        .filter(|(_, before)| before.len() + 1 == relations.len() && before.is_subset(relations));
+    let best = smaller.min_by(|(a, _), (b, _)| a.q_error().total_cmp(&b.q_error()));
+    match best {
+        Some((before, known)) => {
+            let last: Vec<&str> = relations.difference(known).copied().collect();
+            let last = last.join("+");
+            let (from, to) = (factor(before.q_error()), factor(first.q_error()));
+            format!("{} ⋈ {last}: {from} → {to}", before.sub_plan)
+        }
+        None if relations.len() == 1 => format!("predicates on {}", first.sub_plan),
+        None => format!("{}: {}", first.sub_plan, factor(first.q_error())),
     }
 }
 
@@ -198,5 +241,53 @@ fn factor(factor: f64) -> String {
         f if f < 10.0 => format!("{f:.2}"),
         f if f < 100.0 => format!("{f:.1}"),
         f => format!("{f:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn estimated(sub_plan: &str, est_rows: f64) -> Estimated {
+        Estimated {
+            query: "q".to_owned(),
+            sub_plan: sub_plan.to_owned(),
+            relations: sub_plan.split('+').count(),
+            true_rows: 1_000,
+            est_rows,
+            upper_bound: None,
+            source: EstimateSource::Ndv,
+        }
+    }
+
+    fn check(known: &[(&str, f64)], expected: &str) {
+        let mut arm = ArmEstimates::new("arm");
+        arm.sub_plans = known.iter().map(|(s, rows)| estimated(s, *rows)).collect();
+        let last = arm.sub_plans.last().expect("some");
+        assert_eq!(reason(&arm, last), expected);
+    }
+
+    #[test]
+    fn the_reason_is_the_first_jump() {
+        let join = [
+            ("a", 1_000.0),
+            ("a+b", 900.0),
+            ("b+c", 20.0),
+            ("a+b+c", 10.0),
+        ];
+        check(&join, "b+c: 50.0");
+        let join = [
+            ("a", 1_000.0),
+            ("b", 1_000.0),
+            ("c", 500.0),
+            ("b+c", 20.0),
+            ("a+b+c", 10.0),
+        ];
+        check(&join, "b ⋈ c: 1.00 → 50.0");
+        check(
+            &[("a", 10.0), ("b", 900.0), ("a+b", 9.0)],
+            "predicates on a",
+        );
+        check(&[("Left(a+b)", 10.0)], "Left(a+b): 100");
     }
 }

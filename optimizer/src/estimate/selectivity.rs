@@ -10,7 +10,9 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
-use joinwright_stats::Value;
+use joinwright_stats::{CommonValue, Distribution, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// An inequality with an unknown bound, or between two columns: System R's third.
 const GUESS_INEQUALITY: f64 = 1.0 / 3.0;
@@ -29,6 +31,62 @@ pub trait Columns {
     fn column(&self, column: &Column) -> Option<&ColumnProfile>;
     /// Rows of the relation that has the column.
     fn rows(&self, column: &Column) -> f64;
+    /// How the column's values are distributed, if that is known of the rows that are left.
+    fn spread(&self, _column: &Column) -> Option<Spread> {
+        None
+    }
+}
+
+/// Common values and histogram of a table's column, and the part of it that range predicates left.
+#[derive(Debug, Clone)]
+pub struct Spread {
+    distribution: Arc<Distribution>,
+    /// Shares of the table's values, NULL not counted, below the rows that are left, and below or among them.
+    left: (f64, f64),
+}
+
+impl Spread {
+    fn new(distribution: Arc<Distribution>) -> Option<Self> {
+        (distribution.histogram.rows() > 0.0).then_some(Self {
+            distribution,
+            left: (0.0, 1.0),
+        })
+    }
+
+    /// The share of all of the table's values, NULL not counted, below a bound, and at it if `inclusive`.
+    fn rank(&self, bound: &Value, inclusive: bool) -> Option<f64> {
+        let rank = self.distribution.histogram.rank(bound)?;
+        let equal = if inclusive { rank.equal } else { 0.0 };
+        Some((rank.below + equal).clamp(0.0, 1.0))
+    }
+
+    /// The share of the values left that lie below a rank.
+    fn share_below(&self, rank: f64) -> f64 {
+        let (low, high) = self.left;
+        match high > low {
+            true => ((rank - low) / (high - low)).clamp(0.0, 1.0),
+            false => 1.0,
+        }
+    }
+
+    /// The share of the values left that equal `value`, of `ndv` distinct ones.
+    fn share_of(&self, value: &Value, ndv: f64) -> Option<f64> {
+        let common = &self.distribution.common;
+        if common.entries.is_empty() || !matches!(value, Value::Int(_) | Value::Bytes(_)) {
+            return None;
+        }
+        let rows = self.distribution.histogram.rows();
+        let (low, high) = self.left;
+        let count = |entry: &CommonValue| entry.count as f64 + entry.error as f64 / 2.0;
+        if let Some(entry) = common.find(value) {
+            return Some((count(entry) / rows / (high - low)).min(1.0));
+        }
+        // What the common values leave is shared by the others. Which of these are in a range is not known.
+        let all: f64 = common.entries.iter().map(count).sum();
+        let others = (ndv - common.entries.len() as f64).max(1.0);
+        let share = ((1.0 - all / rows).max(0.0) / others).min(common.missing as f64 / rows);
+        (self.left == (0.0, 1.0)).then(|| share.max(0.5 / rows))
+    }
 }
 
 /// The share of rows that satisfy a predicate, within (0, 1], and where that came from.
@@ -47,6 +105,17 @@ pub fn restrict(
     predicates: &[Expr],
     position: &dyn Fn(&Column) -> Option<usize>,
 ) {
+    restrict_spread(profile, predicates, position, &|_| None);
+}
+
+/// The same, with what `distribution` knows of the columns before any predicate.
+pub(crate) fn restrict_spread(
+    profile: &mut Profile,
+    predicates: &[Expr],
+    position: &dyn Fn(&Column) -> Option<usize>,
+    distribution: &dyn Fn(&Column) -> Option<Arc<Distribution>>,
+) {
+    let mut spreads: HashMap<Column, Option<Spread>> = HashMap::new();
     let mut conjuncts: Vec<&Expr> = vec![];
     for conjunct in predicates.iter().flat_map(split_conjunction) {
         // A predicate that stands both in a scan and above it counts once.
@@ -58,8 +127,16 @@ pub fn restrict(
     // By column, the share that its own predicates keep.
     let mut own = vec![1.0; profile.columns.len()];
     for conjunct in conjuncts {
+        for column in conjunct.column_refs() {
+            let of_column = || Spread::new(distribution(column)?);
+            spreads.entry(column.clone()).or_insert_with(of_column);
+        }
         let selected = Estimator {
-            columns: &Positioned { profile, position },
+            columns: &Positioned {
+                profile,
+                position,
+                spreads: &spreads,
+            },
         }
         .predicate(conjunct);
         let share = selected
@@ -70,6 +147,9 @@ pub fn restrict(
         let Some((column, effect)) = selected.effect else {
             continue;
         };
+        if let Some(spread) = spreads.get_mut(&column) {
+            effect.narrow(spread);
+        }
         if let Some(i) = position(&column) {
             own[i] *= share;
             effect.apply(&mut profile.columns[i]);
@@ -84,6 +164,7 @@ pub fn restrict(
 struct Positioned<'a> {
     profile: &'a Profile,
     position: &'a dyn Fn(&Column) -> Option<usize>,
+    spreads: &'a HashMap<Column, Option<Spread>>,
 }
 
 impl Columns for Positioned<'_> {
@@ -93,6 +174,10 @@ impl Columns for Positioned<'_> {
 
     fn rows(&self, _column: &Column) -> f64 {
         self.profile.rows
+    }
+
+    fn spread(&self, column: &Column) -> Option<Spread> {
+        self.spreads.get(column)?.clone()
     }
 }
 
@@ -123,13 +208,29 @@ impl Selected {
 enum Effect {
     /// So many values.
     Points(f64, Option<Value>),
-    /// The values within bounds; `None` keeps the bound there was.
-    Range(Option<Value>, Option<Value>, f64),
+    /// The values within bounds; `None` keeps the bound there was. The share of the values, and the ranks of the bounds where a
+    /// histogram tells them.
+    Range(Option<Value>, Option<Value>, f64, Ranks),
     /// No NULL.
     NotNull,
 }
 
+/// The ranks that a range ends at, `None` where they stay.
+type Ranks = (Option<f64>, Option<f64>);
+
 impl Effect {
+    /// What is left of a distribution: of values that were picked out one by one nothing.
+    fn narrow(&self, spread: &mut Option<Spread>) {
+        match (self, spread.as_mut()) {
+            (Self::Range(_, _, _, (low, high)), Some(known)) if low.is_some() || high.is_some() => {
+                let (before, after) = known.left;
+                known.left = (low.unwrap_or(before), high.unwrap_or(after));
+            }
+            (Self::NotNull, _) => {}
+            _ => *spread = None,
+        }
+    }
+
     fn apply(self, column: &mut ColumnProfile) {
         column.null_fraction = 0.0;
         match self {
@@ -140,7 +241,7 @@ impl Effect {
                     column.max = value;
                 }
             }
-            Self::Range(min, max, share) => {
+            Self::Range(min, max, share, _) => {
                 column.ndv = (column.ndv * share).max(1.0);
                 if min.is_some() {
                     column.min = min;
@@ -295,7 +396,11 @@ impl Estimator<'_> {
             // The table may have grown since, so not zero: one row.
             1.0 / self.columns.rows(column).max(1.0)
         } else {
-            (1.0 - profile.null_fraction) / profile.ndv
+            let known = || {
+                let spread = self.columns.spread(column)?;
+                spread.share_of(point.as_ref()?, profile.ndv)
+            };
+            (1.0 - profile.null_fraction) * known().unwrap_or(1.0 / profile.ndv)
         };
         Selected {
             share,
@@ -336,23 +441,37 @@ impl Estimator<'_> {
         };
         let not_null = 1.0 - profile.null_fraction;
         let floor = 1.0 / self.columns.rows(column).max(1.0);
-        let (share, source) = match share_below(&bound, profile, or_equal == below) {
-            Some(share_below) => {
+        let inclusive = or_equal == below;
+        let of_histogram = || {
+            let spread = self.columns.spread(column)?;
+            let rank = spread.rank(&bound, inclusive)?;
+            Some((rank, spread.share_below(rank)))
+        };
+        let of_histogram = of_histogram();
+        let known = match of_histogram {
+            Some((_, share)) => Some((share, EstimateSource::Histogram)),
+            None => {
+                share_below(&bound, profile, inclusive).map(|share| (share, EstimateSource::MinMax))
+            }
+        };
+        let (share, source) = match known {
+            Some((share_below, source)) => {
                 let share = if below {
                     share_below
                 } else {
                     1.0 - share_below
                 };
-                (share.clamp(floor.min(1.0), 1.0), EstimateSource::MinMax)
+                (share.clamp(floor.min(1.0), 1.0), source)
             }
             None => (GUESS_INEQUALITY, EstimateSource::Guess),
         };
+        let rank = of_histogram.map(|(rank, _)| rank);
         // A bound outside the known range does not widen it.
         let bound = (!is_outside(&bound, profile)).then_some(bound);
         let effect = if below {
-            Effect::Range(None, bound, share)
+            Effect::Range(None, bound, share, (None, rank))
         } else {
-            Effect::Range(bound, None, share)
+            Effect::Range(bound, None, share, (rank, None))
         };
         Selected {
             share: share * not_null,
@@ -377,9 +496,10 @@ impl Estimator<'_> {
             return Selected::new((not_null - share).max(0.0), source);
         }
         let effect = match (above.effect, below.effect) {
-            (Some((column, Effect::Range(min, _, _))), Some((_, Effect::Range(_, max, _)))) => {
-                Some((column, Effect::Range(min, max, share)))
-            }
+            (
+                Some((column, Effect::Range(min, _, _, (low, _)))),
+                Some((_, Effect::Range(_, max, _, (_, high)))),
+            ) => Some((column, Effect::Range(min, max, share, (low, high)))),
             _ => None,
         };
         Selected {

@@ -32,13 +32,19 @@ impl CardinalityEstimator for Textbook {
     }
 
     fn prepare(&self, graph: &QueryGraph) -> Box<dyn Cardinalities> {
-        let profiles = graph.relations.iter().map(restricted).collect();
+        let spread = |relation: &Relation| restricted_by(relation, true);
+        let profiles = graph.relations.iter().map(spread).collect();
         Box::new(Prepared::new(graph, profiles))
     }
 }
 
 /// The profile of a relation after its predicates, its columns as the leaf's schema has them.
 pub(crate) fn restricted(relation: &Relation) -> Profile {
+    restricted_by(relation, false)
+}
+
+/// The same, by common values and histograms if `spread`.
+fn restricted_by(relation: &Relation, spread: bool) -> Profile {
     let mut profile = relation.base.clone();
     let column = |c: &Column| {
         relation
@@ -46,7 +52,9 @@ pub(crate) fn restricted(relation: &Relation) -> Profile {
             .iter()
             .position(|name| *name == c.name)
     };
-    selectivity::restrict(&mut profile, &relation.predicates, &column);
+    let details = relation.details.as_ref().filter(|_| spread);
+    let distribution = |c: &Column| details?.distribution(&c.name);
+    selectivity::restrict_spread(&mut profile, &relation.predicates, &column, &distribution);
     if !relation.memberships.is_empty() {
         let shares = relation
             .memberships

@@ -227,6 +227,9 @@ async fn semi_anti_and_outer_joins_are_counted() {
         "SELECT * FROM t0 LEFT JOIN t1 ON t0.k0 = t1.k0",
         "SELECT * FROM t0 RIGHT JOIN t1 ON t0.k0 = t1.k0 AND t0.k1 = t1.k1",
         "SELECT t0.k1, t1.k0 FROM t0 LEFT JOIN t1 ON t0.k0 = t1.k0 WHERE t1.k0 IS NULL",
+        // Keys of the preserved side may be NULL: that is a group, too.
+        "SELECT t0.k0, count(*) FROM t0 LEFT JOIN t1 ON t0.k0 = t1.k0 GROUP BY t0.k0",
+        "SELECT t1.k0, count(t0.k1) FROM t0 RIGHT JOIN t1 ON t0.k0 = t1.k0 GROUP BY t1.k0",
     ];
     for seed in 0..12 {
         let tables: Vec<_> = (seed * 3..)
@@ -242,6 +245,32 @@ async fn semi_anti_and_outer_joins_are_counted() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn groups_are_no_more_than_the_rows_of_their_table() {
+    let tables = [
+        support::table(&rows(200, 60, 1)),
+        support::table(&rows(300, 60, 2)),
+    ];
+    let analyzed = Analyzed::new(&tables).await;
+    let check = async |sql: &str, least: f64, most: f64| {
+        let (truth, estimate) = analyzed.look_at_plan(sql).await;
+        assert!(
+            estimate >= truth * least && estimate <= truth.max(1.0) * most,
+            "{sql}: {truth} {estimate}"
+        );
+    };
+    let joined = "FROM t0, t1 WHERE t0.k0 = t1.k0";
+    check(&format!("SELECT DISTINCT t0.* {joined}"), 1.0, 1.3).await;
+    let keys = "t0.k0, t0.k1, t0.k2";
+    check(&format!("SELECT {keys} {joined} GROUP BY {keys}"), 1.0, 1.3).await;
+    // Sums of random groups.
+    let groups = "SELECT k0 FROM t1 GROUP BY k0 HAVING";
+    check(&format!("{groups} count(*) > 100"), 0.0, 1.0).await;
+    check(&format!("{groups} count(*) <= 100"), 0.9, 1.1).await;
+    check(&format!("{groups} sum(k1) >= 0"), 0.8, 1.1).await;
+    check(&format!("{groups} avg(k1) < 200"), 0.9, 1.1).await;
 }
 
 /// Conjuncts on three tables, to be added to any query of them.

@@ -18,6 +18,9 @@ const KEY_SHRINKAGE: f64 = 3.0;
 /// Hits that what is known without a sample counts for: the shape of a Gamma distribution.
 const PRIOR_HITS: f64 = 1.0;
 
+/// Rows to choose any from.
+const SOME: usize = 256;
+
 /// Rows of a relation that are known one by one, and which of them pass.
 #[derive(Debug, Clone)]
 pub(super) struct View {
@@ -30,8 +33,8 @@ pub(super) struct View {
     pub(super) keys: Vec<Option<Arc<KeyIndex>>>,
     /// The number of rows that pass.
     pub(super) passing: usize,
-    /// These rows, once somebody asked for them.
-    list: Arc<OnceLock<Vec<u32>>>,
+    /// Some of these rows, once somebody asked for them.
+    some: OnceLock<Vec<u32>>,
     /// Rows of the table for one row here.
     pub(super) scale: f64,
 }
@@ -49,7 +52,7 @@ impl View {
         Self {
             keys: columns.iter().map(index).collect(),
             passing: set.batch.num_rows(),
-            list: Arc::default(),
+            some: OnceLock::new(),
             set,
             pass: None,
             rate: Rate::Constant(1.0),
@@ -63,7 +66,7 @@ impl View {
             None => rows.clone(),
         };
         self.passing = pass.count_set_bits();
-        self.list = Arc::default();
+        self.some = OnceLock::new();
         self.pass = Some(pass);
     }
 
@@ -108,20 +111,49 @@ impl View {
         }
     }
 
-    /// The row at a place among those that pass; `place` is below `passing`.
-    pub(super) fn passing_row(&self, place: usize) -> u32 {
+    /// The rows that pass, ascending.
+    pub(super) fn passing_rows(&self) -> Vec<u32> {
         match &self.pass {
-            Some(pass) => {
-                let list = || pass.set_indices().map(|row| row as u32).collect();
-                self.list.get_or_init(list)[place]
-            }
-            None => place as u32,
+            Some(pass) => pass.set_indices().map(|row| row as u32).collect(),
+            None => (0..self.passing as u32).collect(),
         }
     }
 
-    /// The rows that pass, ascending.
-    pub(super) fn passing_rows(&self) -> impl Iterator<Item = u32> {
-        (0..self.passing).map(|place| self.passing_row(place))
+    /// So many of the rows that pass, at equal distances; `count` is at most `passing`.
+    pub(super) fn some_passing_rows(&self, count: usize) -> Vec<u32> {
+        let step = self.passing as f64 / count as f64;
+        let places = (0..count).map(|i| ((i as f64 + 0.5) * step) as usize);
+        let Some(pass) = &self.pass else {
+            return places.map(|place| place as u32).collect();
+        };
+        // Rows are counted 64 at a time until the ones that hold the next place.
+        let chunks = pass.bit_chunks();
+        let mut words = (0u32..).step_by(64).zip(chunks.iter_padded());
+        let (mut row, mut word, mut before) = (0, 0u64, 0);
+        let mut rows = Vec::with_capacity(count);
+        for place in places {
+            while place >= before + word.count_ones() as usize {
+                before += word.count_ones() as usize;
+                match words.next() {
+                    Some(next) => (row, word) = next,
+                    None => return rows,
+                }
+            }
+            let mut rest = word;
+            for _ in before..place {
+                rest &= rest - 1;
+            }
+            rows.push(row + rest.trailing_zeros());
+        }
+        rows
+    }
+
+    /// One of the rows that pass, for a random number; `None` if none does.
+    pub(super) fn any_passing_row(&self, random: u64) -> Option<u32> {
+        let some = || self.some_passing_rows(self.passing.min(SOME));
+        let rows = self.some.get_or_init(some);
+        rows.get((random % rows.len().max(1) as u64) as usize)
+            .copied()
     }
 
     /// What every passing row counts for, if all count the same.
@@ -146,15 +178,15 @@ pub(crate) struct Leaf {
     /// Rows before them.
     pub(super) base_rows: f64,
     /// Every row, if they are known.
-    pub(super) all: Option<View>,
+    pub(super) all: Option<Arc<View>>,
     /// A uniform sample, if not, or if predicates could not be evaluated on every row.
-    pub(super) uniform: Option<View>,
+    pub(super) uniform: Option<Arc<View>>,
     /// Some predicates could not be evaluated on every row.
     pub(super) rated: bool,
     /// By class, whether the uniform sample is coordinated by its key.
     pub(super) uniform_by_key: Vec<bool>,
     /// By class the sample that is coordinated by its key.
-    pub(super) by_key: Vec<Option<View>>,
+    pub(super) by_key: Vec<Option<Arc<View>>>,
     /// By class the degrees of its key, before predicates.
     pub(super) degrees: Vec<Option<Arc<Degrees>>>,
     /// By class the number of distinct keys.
@@ -255,6 +287,7 @@ impl Leaf {
         if let Some(set) = details.all_rows().filter(|set| set.batch.num_rows() > 0) {
             let mut all = View::new(Arc::clone(&set), columns, scale(&set));
             let rest = filter(&mut all);
+            let mut sample_of_rest = None;
             if !rest.is_empty() {
                 let (known, unknown): (Vec<usize>, _) =
                     (0..conjuncts.len()).partition(|at| !rest.contains(at));
@@ -278,13 +311,14 @@ impl Leaf {
                         self.uniform_by_key =
                             columns.iter().map(|c| c.as_ref() == Some(column)).collect();
                     }
-                    self.uniform = Some(sample);
+                    sample_of_rest = Some(sample);
                 }
                 self.rated = true;
             }
             let factor = all.restrict_members(relation);
-            if let Some(sample) = &mut self.uniform {
+            if let Some(mut sample) = sample_of_rest {
                 sample.restrict_members(relation);
+                self.uniform = Some(Arc::new(sample));
             }
             self.source = match rest.is_empty() && factor == 1.0 {
                 true => EstimateSource::Exact,
@@ -293,7 +327,7 @@ impl Leaf {
             let (Rate::Constant(rate) | Rate::ByKey(_, _, rate)) = &all.rate;
             let total = all.passing as f64 * rate;
             self.rows = (total * all.scale).clamp(MIN_ROWS, rows.max(MIN_ROWS));
-            self.all = Some(all);
+            self.all = Some(Arc::new(all));
             return;
         }
         let (mut seen, mut hits) = (0.0, 0.0);
@@ -321,9 +355,9 @@ impl Leaf {
             let share = below as f64 / u64::MAX as f64;
             let mut view = View::new(Arc::clone(&set), columns, 1.0 / share.max(1e-12));
             filter(&mut view);
-            self.by_key[class] = Some(view);
+            self.by_key[class] = Some(Arc::new(view));
         }
-        self.uniform = uniform;
+        self.uniform = uniform.map(Arc::new);
         if seen > 0.0 && whole && !self.unfiltered {
             let share = small_count(hits, seen, prior);
             self.rows = (rows * share).clamp(MIN_ROWS, rows.max(MIN_ROWS));
@@ -332,7 +366,7 @@ impl Leaf {
     }
 
     /// The rows to choose from where a key is given: all, or the uniform sample.
-    pub(super) fn view(&self) -> Option<&View> {
+    pub(super) fn view(&self) -> Option<&Arc<View>> {
         self.all.as_ref().or(self.uniform.as_ref())
     }
 }

@@ -1,6 +1,7 @@
 //! Predicates over several relations that are no equality of keys: evaluated on joined rows.
 
-use super::particles::{Lineage, Particles};
+use super::lineage::Lineage;
+use super::particles::Particles;
 use crate::estimate::evaluate::evaluate_columns;
 use crate::extract::rename_columns;
 use crate::query_graph::{JoinFilter, QueryGraph, resolve_region_column};

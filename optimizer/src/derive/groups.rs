@@ -1,0 +1,423 @@
+//! Groups: aggregates and distinct rows.
+
+use super::table::peel;
+use super::{Deriver, column_of};
+use crate::estimate::{ColumnProfile, EstimateSource, Profile, selectivity};
+use crate::extract;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Column, JoinType, ScalarValue};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Filter, LogicalPlan, Operator};
+
+/// Distinct values for each row from which on a column is taken for a key: sketches err by a percent or two.
+const UNIQUE: f64 = 0.95;
+
+impl Deriver<'_> {
+    pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Profile {
+        let input = self.profile(&aggregate.input);
+        let schema = aggregate.input.schema();
+        let groups: Vec<&Expr> = match aggregate.group_expr.as_slice() {
+            [Expr::GroupingSet(set)] => set.distinct_expr(),
+            groups => groups.iter().collect(),
+        };
+        let sets = match aggregate.group_expr.as_slice() {
+            [Expr::GroupingSet(_)] => groups.len() as f64 + 1.0,
+            _ => 1.0,
+        };
+        let mut columns: Vec<ColumnProfile> = groups
+            .iter()
+            .map(|e| column_of(e, schema, &input))
+            .collect();
+        let rows = self.combinations(&aggregate.input, &groups, &columns, input.rows) * sets;
+        let rows = if groups.is_empty() {
+            1.0
+        } else {
+            rows.max(1.0)
+        };
+        for column in &mut columns {
+            // A group that is NULL is one row among the groups.
+            column.null_fraction = column.null_fraction.min(1.0 / rows);
+        }
+        Profile {
+            rows,
+            source: if groups.is_empty() {
+                EstimateSource::Exact
+            } else {
+                input.source.max(EstimateSource::Ndv)
+            },
+            known: input.known,
+            stale: input.stale,
+            columns,
+        }
+    }
+
+    pub(super) fn distinct(&self, distinct: &Distinct) -> Profile {
+        match distinct {
+            Distinct::All(input) => {
+                let mut profile = self.profile(input);
+                let names: Vec<Expr> = input
+                    .schema()
+                    .columns()
+                    .into_iter()
+                    .map(Expr::Column)
+                    .collect();
+                let all: Vec<&Expr> = names.iter().collect();
+                let rows = self.combinations(input, &all, &profile.columns, profile.rows);
+                profile.rows = rows.max(1.0);
+                profile.source = profile.source.max(EstimateSource::Ndv);
+                profile
+            }
+            Distinct::On(on) => {
+                let input = self.profile(&on.input);
+                let schema = on.input.schema();
+                let keys: Vec<_> = on
+                    .on_expr
+                    .iter()
+                    .map(|e| column_of(e, schema, &input))
+                    .collect();
+                Profile {
+                    rows: self
+                        .combinations(
+                            &on.input,
+                            &on.on_expr.iter().collect::<Vec<_>>(),
+                            &keys,
+                            input.rows,
+                        )
+                        .max(1.0),
+                    source: input.source.max(EstimateSource::Ndv),
+                    known: input.known,
+                    stale: input.stale,
+                    columns: on
+                        .select_expr
+                        .iter()
+                        .map(|e| column_of(e, schema, &input))
+                        .collect(),
+                }
+            }
+        }
+    }
+}
+
+/// A relation, the relations that each of its rows has at most one row of, and the columns of all these.
+struct Determined<'a> {
+    leaf: Option<&'a LogicalPlan>,
+    ndvs: Vec<f64>,
+}
+
+impl Deriver<'_> {
+    /// Distinct combinations of expressions over a plan of so many `rows`; `columns` are what is known of the expressions.
+    ///
+    /// Those of one relation are no more than its rows. Nor are those of the relations that it refers to by their keys, so that a
+    /// customer's name, address and nation are no more than the customers.
+    fn combinations(
+        &self,
+        plan: &LogicalPlan,
+        expressions: &[&Expr],
+        columns: &[ColumnProfile],
+        rows: f64,
+    ) -> f64 {
+        let schema = plan.schema();
+        let mut relations: Vec<Determined<'_>> = vec![];
+        for (expression, column) in expressions.iter().zip(columns) {
+            let ndv = column.ndv + if column.null_fraction > 0.0 { 1.0 } else { 0.0 };
+            let of = |c: &Column| Some(origin(plan, schema.maybe_index_of_column(c)?)?.0);
+            let mut leaves = expression.column_refs().into_iter().map(of);
+            let leaf = leaves.next().flatten();
+            let leaf = leaf.filter(|leaf| leaves.all(|other| is_same(other, Some(leaf))));
+            let known = relations.iter_mut().find(|r| is_same(r.leaf, leaf));
+            match known {
+                Some(relation) => relation.ndvs.push(ndv),
+                None => relations.push(Determined {
+                    leaf,
+                    ndvs: vec![ndv],
+                }),
+            }
+        }
+        if relations.len() > 1 {
+            let mut references = vec![];
+            self.references(plan, &mut references);
+            for (from, to) in references {
+                let place = |leaf| relations.iter().position(|r| is_same(r.leaf, Some(leaf)));
+                // What refers to another relation may be referred to itself: the columns move on with it.
+                if let (Some(from), Some(to)) = (place(from), place(to)) {
+                    let ndvs = std::mem::take(&mut relations[to].ndvs);
+                    relations[from].ndvs.extend(ndvs);
+                    relations.swap_remove(to);
+                }
+            }
+        }
+        let of_relation = |relation: Determined<'_>| {
+            let most = relation.leaf.map_or(rows, |leaf| self.profile(leaf).rows);
+            backoff(relation.ndvs).min(most.max(1.0))
+        };
+        backoff(relations.into_iter().map(of_relation).collect()).min(rows)
+    }
+
+    /// Pairs of relations, the first of which has a key of the second. Those that are joined further below come first: the
+    /// relations that these refer to are theirs by then.
+    #[recursive::recursive]
+    fn references<'p>(
+        &self,
+        plan: &'p LogicalPlan,
+        found: &mut Vec<(&'p LogicalPlan, &'p LogicalPlan)>,
+    ) {
+        if let LogicalPlan::Join(join) = plan {
+            self.references(&join.left, found);
+            self.references(&join.right, found);
+            let [(left, right)] = join.on.as_slice() else {
+                return;
+            };
+            let origin_of = |plan: &'p LogicalPlan, key: &Expr| {
+                let key = extract::plain_column(key)?;
+                origin(plan, plan.schema().maybe_index_of_column(key)?)
+            };
+            let (Some(left), Some(right)) =
+                (origin_of(&join.left, left), origin_of(&join.right, right))
+            else {
+                return;
+            };
+            let is_key = |(leaf, column): (&LogicalPlan, usize)| {
+                let profile = self.profile(leaf);
+                let ndv = profile.columns.get(column).map_or(0.0, |c| c.ndv);
+                ndv >= profile.rows * UNIQUE
+            };
+            if is_key(right) {
+                found.push((left.0, right.0));
+            } else if is_key(left) {
+                found.push((right.0, left.0));
+            }
+        } else if let [input] = plan.inputs().as_slice() {
+            self.references(input, found);
+        }
+    }
+
+    /// A filter on the results of an aggregate (HAVING), by the distribution of sums of random group sizes.
+    pub(super) fn having(&self, filter: &Filter) -> Option<Profile> {
+        let mut rest = vec![];
+        let mut share = 1.0;
+        for conjunct in split_conjunction(&filter.predicate) {
+            match self.share_of_groups(&filter.input, conjunct) {
+                Some(part) => share *= part,
+                None => rest.push(conjunct.clone()),
+            }
+        }
+        if rest.len() == split_conjunction(&filter.predicate).len() {
+            return None;
+        }
+        let mut profile = self.profile(&filter.input);
+        let schema = filter.input.schema();
+        let position = |c: &Column| schema.maybe_index_of_column(c);
+        // One group is left, or somebody would not ask.
+        profile.set_rows((profile.rows * share).max(1.0).min(profile.rows));
+        profile.source = profile.source.max(EstimateSource::MinMax);
+        selectivity::restrict(&mut profile, &rest, &position);
+        Some(profile)
+    }
+
+    /// The share of an aggregate's groups that pass a comparison of an aggregate function with a number.
+    fn share_of_groups(&self, plan: &LogicalPlan, conjunct: &Expr) -> Option<f64> {
+        let Expr::BinaryExpr(binary) = conjunct else {
+            return None;
+        };
+        let (column, op, number) = match (binary.left.as_ref(), binary.right.as_ref()) {
+            (Expr::Column(column), Expr::Literal(number, _)) => (column, binary.op, number),
+            (Expr::Literal(number, _), Expr::Column(column)) => (column, binary.op.swap()?, number),
+            _ => return None,
+        };
+        let ScalarValue::Float64(Some(number)) = number.cast_to(&DataType::Float64).ok()? else {
+            return None;
+        };
+        let index = plan.schema().maybe_index_of_column(column)?;
+        let (leaf, index) = origin(plan, index)?;
+        let LogicalPlan::Aggregate(aggregate) = leaf else {
+            return None;
+        };
+        let place =
+            index.checked_sub(aggregate.schema.fields().len() - aggregate.aggr_expr.len())?;
+        let groups = self.profile(leaf).rows;
+        let moments = self.moments(aggregate, aggregate.aggr_expr.get(place)?, groups)?;
+        // Whole numbers: half of the one at the bound lies on either side of it.
+        let half = if moments.whole { 0.5 } else { 0.0 };
+        Some(match op {
+            Operator::Gt => 1.0 - moments.share_below(number + half),
+            Operator::GtEq => 1.0 - moments.share_below(number - half),
+            Operator::Lt => moments.share_below(number - half),
+            Operator::LtEq => moments.share_below(number + half),
+            Operator::Eq if moments.whole => {
+                moments.share_below(number + half) - moments.share_below(number - half)
+            }
+            _ => return None,
+        })
+    }
+
+    /// Mean and variance of an aggregate function over groups. Their sizes are one and what falls to them at random (Poisson).
+    fn moments(&self, aggregate: &Aggregate, function: &Expr, groups: f64) -> Option<Moments> {
+        let function = match function {
+            Expr::Alias(alias) => alias.expr.as_ref(),
+            function => function,
+        };
+        let Expr::AggregateFunction(function) = function else {
+            return None;
+        };
+        let params = &function.params;
+        if params.distinct || params.filter.is_some() || aggregate.group_expr.is_empty() {
+            return None;
+        }
+        let input = self.profile(&aggregate.input);
+        let size = (input.rows / groups).max(1.0);
+        let name = function.func.name();
+        if name == "count" {
+            return Some(Moments {
+                mean: size,
+                variance: size - 1.0,
+                whole: true,
+            });
+        }
+        // Numbers are made wider before they are added up, which keeps their bounds.
+        let argument = match params.args.first()? {
+            Expr::Cast(cast) => cast.expr.as_ref(),
+            argument => argument,
+        };
+        let column = column_of(argument, aggregate.input.schema(), &input);
+        let (min, max) = (column.min?.to_f64()?, column.max?.to_f64()?);
+        // Values are spread evenly between the bounds.
+        let (mean, variance) = ((min + max) / 2.0, (max - min).powi(2) / 12.0);
+        let moments = match name {
+            "sum" => Moments {
+                mean: size * mean,
+                variance: size * variance + (size - 1.0) * mean * mean,
+                whole: false,
+            },
+            "avg" => Moments {
+                mean,
+                variance: variance / size,
+                whole: false,
+            },
+            _ => return None,
+        };
+        (moments.mean.is_finite() && moments.variance.is_finite()).then_some(moments)
+    }
+}
+
+/// What is known of the values of an aggregate function.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
+    mean: f64,
+    variance: f64,
+    /// Values are whole numbers.
+    whole: bool,
+}
+
+impl Moments {
+    /// The share of the values below a bound if they are distributed normally (central limit theorem).
+    fn share_below(self, bound: f64) -> f64 {
+        let distance = bound - self.mean;
+        if self.variance <= 0.0 {
+            return if distance > 0.0 { 1.0 } else { 0.0 };
+        }
+        normal(distance / self.variance.sqrt())
+    }
+}
+
+/// The distribution function of the standard normal distribution, to 7.5e-8 (Abramowitz and Stegun, 26.2.17).
+fn normal(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
+    let series = [
+        1.330_274_429,
+        -1.821_255_978,
+        1.781_477_937,
+        -0.356_563_782,
+        0.319_381_530,
+    ];
+    let series = series.iter().fold(0.0, |sum, c| (sum + c) * t);
+    let density = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let above = density * series;
+    if z > 0.0 { 1.0 - above } else { above }
+}
+
+fn is_same(a: Option<&LogicalPlan>, b: Option<&LogicalPlan>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if std::ptr::eq(a, b))
+}
+
+/// The relation that a column of a plan comes from, and its place there: a table with its predicates, or the first plan below
+/// that is no join and changes more than names.
+#[recursive::recursive]
+fn origin(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, usize)> {
+    if peel(plan).is_some() {
+        return Some((plan, column));
+    }
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => origin(&alias.input, column),
+        LogicalPlan::Filter(filter) => origin(&filter.input, column),
+        LogicalPlan::Sort(sort) => origin(&sort.input, column),
+        LogicalPlan::Limit(limit) => origin(&limit.input, column),
+        LogicalPlan::Projection(projection) => {
+            let input = projection.input.as_ref();
+            let name = extract::plain_column(projection.expr.get(column)?)?;
+            origin(input, input.schema().maybe_index_of_column(name)?)
+        }
+        LogicalPlan::Join(join) => {
+            let of_left = join.left.schema().fields().len();
+            let of_right = join.right.schema().fields().len();
+            match join.join_type {
+                // The mark itself comes last, and from neither side.
+                JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+                    (column < of_left).then_some((join.left.as_ref(), column))
+                }
+                JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                    (column < of_right).then_some((join.right.as_ref(), column))
+                }
+                _ if column < of_left => Some((join.left.as_ref(), column)),
+                _ => Some((join.right.as_ref(), column - of_left)),
+            }
+            .and_then(|(side, column)| origin(side, column))
+        }
+        _ => Some((plan, column)),
+    }
+}
+
+/// Combinations of so many values each. Columns correlate, so each further one counts with the square root of the last one's
+/// weight (exponential backoff).
+fn backoff(mut ndvs: Vec<f64>) -> f64 {
+    ndvs.sort_by(|a, b| b.total_cmp(a));
+    let mut weight = 1.0;
+    let mut product = 1.0;
+    for ndv in ndvs {
+        product *= ndv.powf(weight);
+        weight /= 2.0;
+    }
+    product
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_normal_distribution() {
+        for (z, share) in [
+            (0.0, 0.5),
+            (1.0, 0.841_344_7),
+            (-1.96, 0.024_997_9),
+            (6.0, 1.0),
+        ] {
+            assert!((normal(z) - share).abs() < 1e-6, "{z}: {}", normal(z));
+        }
+    }
+
+    #[test]
+    fn groups_of_one_row_are_counted_exactly() {
+        let sizes = Moments {
+            mean: 1.0,
+            variance: 0.0,
+            whole: true,
+        };
+        assert_eq!((sizes.share_below(1.5), sizes.share_below(0.5)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn further_columns_count_less() {
+        assert_eq!(backoff(vec![4.0, 100.0]), 200.0);
+        assert_eq!(backoff(vec![]), 1.0);
+    }
+}

@@ -1,0 +1,300 @@
+//! Profiles of plans: rows and column statistics of any sub-plan, derived from below.
+//!
+//! A leaf of a region may be an aggregate, a union, an outer join. Its rows and the distinct values
+//! of its columns decide where it belongs in the join order as much as a table's do.
+//!
+//! | module | derives |
+//! |---|---|
+//! | `table` | tables under predicates and renamings |
+//! | `joins` | joins of all kinds |
+//! | `semi` | semi and anti joins, as restrictions of one relation |
+//! | `shares` | what joins of a region that are not inner joins keep |
+//! | `groups` | aggregates and distinct rows |
+
+mod groups;
+mod joins;
+mod semi;
+mod shares;
+mod table;
+
+use self::joins::{Derived, JoinKey};
+use self::table::peel;
+use crate::estimate::{
+    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, MIN_ROWS, Profile, compare,
+    key_profile, selectivity,
+};
+use crate::extract;
+use crate::query_graph::Relation;
+use datafusion::common::{Column, DFSchema};
+use datafusion::logical_expr::{Expr, FetchType, Limit, LogicalPlan, TableScan};
+use joinwright_stats::Snapshot;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// Rows of a relation of which nothing at all is known.
+const GUESS_ROWS: f64 = 1_000.0;
+/// Elements of a list column.
+const GUESS_UNNEST: f64 = 10.0;
+
+/// Derives profiles from the statistics of a catalog snapshot.
+#[derive(Debug)]
+pub(crate) struct Deriver<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) estimator: &'a dyn CardinalityEstimator,
+    /// Sub-plans are estimated with the time that takes. While a query is planned, formulas have to do for tables below other
+    /// operators, and for outer joins.
+    thorough: bool,
+    /// A join is asked for by each that stands above it, and more than once by some.
+    joins: RefCell<HashMap<JoinKey, Derived>>,
+}
+
+impl<'a> Deriver<'a> {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        estimator: &'a dyn CardinalityEstimator,
+        thorough: bool,
+    ) -> Self {
+        Self {
+            snapshot,
+            estimator,
+            thorough,
+            joins: RefCell::default(),
+        }
+    }
+
+    /// The profile of a plan, its columns in the order of the plan's schema.
+    #[recursive::recursive]
+    pub(crate) fn profile(&self, plan: &LogicalPlan) -> Profile {
+        let mut profile = self.node(plan);
+        // Whatever happened below, there is one column a field, and none has more values than rows.
+        let fields = plan.schema().fields();
+        profile.columns.truncate(fields.len());
+        for field in &fields[profile.columns.len()..] {
+            let unknown = ColumnProfile::unknown(field.data_type().clone(), profile.rows);
+            profile.columns.push(unknown);
+        }
+        for column in &mut profile.columns {
+            column.ndv = column.ndv.min(profile.rows).max(1.0);
+        }
+        profile
+    }
+
+    fn node(&self, plan: &LogicalPlan) -> Profile {
+        if let Some(peeled) = peel(plan) {
+            let relation = self.table(peeled, String::new());
+            if relation.predicates.is_empty() || !self.thorough {
+                return crate::estimate::restricted(&relation);
+            }
+            return self.region(&extract::Region::of_one(plan, relation));
+        }
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                // With a limit inside: the predicates come first.
+                let scan_all = TableScan {
+                    fetch: None,
+                    ..scan.clone()
+                };
+                let mut profile = self.profile(&LogicalPlan::TableScan(scan_all));
+                at_most(&mut profile, scan.fetch);
+                profile
+            }
+            LogicalPlan::Filter(filter) => {
+                if let Some(profile) = self.having(filter) {
+                    return profile;
+                }
+                let mut profile = self.profile(&filter.input);
+                let schema = filter.input.schema();
+                let position = |c: &Column| schema.maybe_index_of_column(c);
+                selectivity::restrict(
+                    &mut profile,
+                    std::slice::from_ref(&filter.predicate),
+                    &position,
+                );
+                profile
+            }
+            LogicalPlan::Projection(projection) => {
+                let input = self.profile(&projection.input);
+                let columns = projection
+                    .expr
+                    .iter()
+                    .map(|e| column_of(e, projection.input.schema(), &input))
+                    .collect();
+                Profile { columns, ..input }
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.profile(&alias.input),
+            LogicalPlan::Subquery(subquery) => self.profile(&subquery.subquery),
+            LogicalPlan::Repartition(repartition) => self.profile(&repartition.input),
+            LogicalPlan::Sort(sort) => {
+                let mut profile = self.profile(&sort.input);
+                at_most(&mut profile, sort.fetch);
+                profile
+            }
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Window(window) => self.profile(&window.input),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Distinct(distinct) => self.distinct(distinct),
+            LogicalPlan::Join(join) => self.join(plan, join),
+            LogicalPlan::Union(union) => {
+                let inputs = union.inputs.iter().map(|i| self.profile(i));
+                inputs.reduce(union_all).unwrap_or_else(|| guess(1.0))
+            }
+            LogicalPlan::Values(values) => {
+                let types = values.schema.fields().iter().map(|f| f.data_type().clone());
+                Profile::counted(values.values.len() as f64, types)
+            }
+            LogicalPlan::EmptyRelation(empty) => {
+                let rows = if empty.produce_one_row { 1.0 } else { 0.0 };
+                Profile::counted(rows, [])
+            }
+            LogicalPlan::Unnest(unnest) => {
+                let mut profile = self.profile(&unnest.input);
+                profile.columns.clear();
+                profile.rows *= GUESS_UNNEST;
+                profile.source = EstimateSource::Guess;
+                profile
+            }
+            LogicalPlan::RecursiveQuery(query) => {
+                let mut profile = self.profile(&query.static_term);
+                profile.columns.clear();
+                profile.rows = profile.rows.max(GUESS_ROWS);
+                profile.source = EstimateSource::Guess;
+                profile
+            }
+            // An extension may do anything; most pass their input on.
+            _ => {
+                let inputs = plan.inputs().into_iter().map(|i| self.profile(i));
+                match inputs.max_by(|a, b| a.rows.total_cmp(&b.rows)) {
+                    Some(input) => Profile {
+                        columns: vec![],
+                        source: EstimateSource::Guess,
+                        ..input
+                    },
+                    None => guess(GUESS_ROWS),
+                }
+            }
+        }
+    }
+
+    /// A leaf of a region as a relation of the query graph.
+    pub(crate) fn relation(&self, leaf: &LogicalPlan, alias: String) -> Relation {
+        if let Some(peeled) = peel(leaf) {
+            return self.table(peeled, alias);
+        }
+        if let Some(relation) = self.semi_joined(leaf) {
+            return Relation { alias, ..relation };
+        }
+        let base = self.profile(leaf);
+        Relation {
+            alias,
+            table: None,
+            base_columns: (0..base.columns.len()).map(|i| i.to_string()).collect(),
+            output: (0..base.columns.len()).collect(),
+            base,
+            predicates: vec![],
+            details: None,
+            memberships: vec![],
+        }
+    }
+
+    fn limit(&self, limit: &Limit) -> Profile {
+        let mut profile = self.profile(&limit.input);
+        match limit.get_fetch_type() {
+            Ok(FetchType::Literal(fetch)) => at_most(&mut profile, fetch),
+            _ => profile.source = EstimateSource::Guess,
+        }
+        profile
+    }
+
+    /// The profile of a region.
+    fn region(&self, region: &extract::Region) -> Profile {
+        let cardinalities = self.estimator.prepare(&region.graph);
+        let all = region.graph.join_graph().all();
+        let estimate = Cardinalities::estimate(cardinalities.as_ref(), all);
+        // Estimators may be anybody's.
+        let rows = match estimate.rows {
+            rows if rows.is_nan() => MIN_ROWS,
+            rows => rows.clamp(MIN_ROWS, f64::MAX),
+        };
+        let profiles: Vec<Profile> = region
+            .graph
+            .relations
+            .iter()
+            .map(crate::estimate::restricted)
+            .collect();
+        let columns = region
+            .output
+            .iter()
+            .map(|(relation, field)| {
+                let mut column = profiles[*relation].columns[*field].clone();
+                column.shrink(profiles[*relation].rows, rows);
+                column
+            })
+            .collect();
+        Profile {
+            rows,
+            source: estimate.source,
+            known: profiles.iter().all(|p| p.known),
+            stale: profiles.iter().any(|p| p.stale),
+            columns,
+        }
+    }
+}
+
+fn guess(rows: f64) -> Profile {
+    Profile {
+        rows,
+        source: EstimateSource::Guess,
+        known: false,
+        stale: false,
+        columns: vec![],
+    }
+}
+
+fn at_most(profile: &mut Profile, fetch: Option<usize>) {
+    if let Some(fetch) = fetch {
+        profile.set_rows(profile.rows.min(fetch as f64));
+    }
+}
+
+/// Rows and columns of `a UNION ALL b`.
+fn union_all(a: Profile, b: Profile) -> Profile {
+    let rows = a.rows + b.rows;
+    let columns = a
+        .columns
+        .into_iter()
+        .zip(b.columns)
+        .map(|(x, y)| {
+            let extreme = |p: Option<_>, q: Option<_>, keep_first: fn(&_, &_) -> bool| match (p, q)
+            {
+                (Some(p), Some(q)) => Some(if keep_first(&p, &q) { p } else { q }),
+                _ => None,
+            };
+            ColumnProfile {
+                // Inputs of a union mostly share their domain, and never have more than the sum.
+                ndv: x.ndv.max(y.ndv),
+                null_fraction: (x.null_fraction * a.rows + y.null_fraction * b.rows) / rows,
+                min: extreme(x.min, y.min, |p, q| {
+                    compare(p, q).is_some_and(|o| o.is_le())
+                }),
+                max: extreme(x.max, y.max, |p, q| {
+                    compare(p, q).is_some_and(|o| o.is_ge())
+                }),
+                source: x.source.max(y.source),
+                data_type: x.data_type,
+            }
+        })
+        .collect();
+    Profile {
+        rows,
+        source: a.source.max(b.source),
+        known: a.known && b.known,
+        stale: a.stale || b.stale,
+        columns,
+    }
+}
+
+/// What is known about an expression over a plan's columns.
+fn column_of(expr: &Expr, schema: &DFSchema, profile: &Profile) -> ColumnProfile {
+    let resolve = |c: &Column| profile.columns.get(schema.maybe_index_of_column(c)?);
+    key_profile(expr, &resolve, profile.rows)
+}
