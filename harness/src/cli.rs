@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Estimate(EstimateArgs),
     /// Count the rows of every connected sub-plan of a suite's queries.
     Truth(TruthArgs),
+    /// Search alone: join orders of made graphs with random rows.
+    Search(SearchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -220,6 +222,31 @@ pub(crate) struct TruthArgs {
     /// Rows that may be joined to count one sub-plan; beyond it the number is left empty.
     #[arg(long, value_name = "ROWS", default_value_t = 20_000_000_000)]
     pub(crate) cap: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// `chain`, `cycle`, `star`, `clique`, `grid`, `tree` or `snowflake`.
+    #[arg(long)]
+    pub(crate) shape: String,
+    /// Relations of the graph.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=5_000))]
+    pub(crate) relations: u64,
+    /// What decides rows and selectivities; several separated by commas, may be repeated.
+    #[arg(long = "seed", default_value = "0", value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+    /// The search, such as `dpccp` or `goo`; may be repeated [default: that of the joinwright arm]
+    #[arg(long = "enumerator", value_name = "NAME")]
+    pub(crate) enumerators: Vec<String>,
+    /// The cost model.
+    #[arg(long, value_name = "NAME", default_value = "cout")]
+    pub(crate) cost: String,
+    /// The most csg-cmp-pairs to look at [default: that of the joinwright arm]
+    #[arg(long, value_name = "PAIRS")]
+    pub(crate) budget: Option<u64>,
+    /// One JSON object a line and search.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@
 //! | [`enumerate`] | searches |
 //! | [`cost`] | cost models |
 //! | [`registry`], [`options`] | parts by name, and the settings that name them |
+//! | [`shapes`] | made graphs to study enumerators on |
 //! | [`rules`] | the DataFusion rules and their installation |
 //! | [`trace`] | what was decided and why, as data |
 //! | `join_columns` | [`join_columns()`]: which columns a query joins by |
@@ -54,6 +55,7 @@ mod random;
 pub mod registry;
 pub mod relset;
 pub mod rules;
+pub mod shapes;
 pub mod trace;
 
 pub use join_columns::join_columns;

@@ -6,6 +6,7 @@ mod estimate;
 mod explain;
 mod joins;
 mod plan;
+mod search;
 mod sql;
 mod stats;
 mod truth;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: Command, registry: &Registry) -> Result<u8> {
         Command::Explain(args) => explain::run(args, registry),
         Command::Estimate(args) => estimate::run(args, registry),
         Command::Truth(args) => truth::run(args, registry),
+        Command::Search(args) => search::run(args, registry),
     }
 }
 

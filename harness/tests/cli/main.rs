@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod search;
 mod statistics;
 mod tiny;
 mod truth;

@@ -26,13 +26,14 @@ pub enum OperatorTree {
 pub struct OperatorNode {
     /// What it does with rows.
     pub kind: JoinKind,
-    /// The relations that its predicate uses.
+    /// The relations that its predicate and its filter use.
     pub relations: RelSet,
     /// The relations among them for which NULL in all columns makes the predicate not true.
     pub rejects_null: RelSet,
     /// Whether an equality between the inputs is part of the predicate.
     pub keyed: bool,
-    /// Rows of the result are dropped by a filter that belongs to the join, as for `NOT EXISTS (…) OR a.x = 1`.
+    /// Rows of a left or full join are dropped by a filter that belongs to it, as for `NOT EXISTS (…) OR a.x = 1`. What
+    /// the filter makes of NULLs is no part of `rejects_null`.
     pub filtered: bool,
     /// The join is inner and may stand anywhere as far as it is concerned: its predicates are edges of the graph, and
     /// it becomes no operator.

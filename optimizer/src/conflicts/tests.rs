@@ -2,6 +2,7 @@
 
 use super::evaluate::{Case, Data, Query, Test, column, mark_of, trees};
 use crate::join_graph::JoinKind;
+use crate::join_tree::JoinTree;
 use proptest::prelude::*;
 
 /// Choices of a random query; when there are no more, the first of each.
@@ -163,4 +164,23 @@ fn free_joins_bind_no_more_than_their_scope() {
         .find(|o| o.left.contains(0))
         .map(|o| o.right);
     assert_eq!(top, Some([1, 3].into_iter().collect()));
+}
+
+/// `(((0 full 1) left 2) left 3)`, the last by 2 and 3: for NULLs of 0 there is no 2, and so the last predicate rejects
+/// NULLs of 0 as well. Both left joins may come before the full one.
+#[test]
+fn nulls_are_rejected_through_a_left_join_below() {
+    let equal = |a, b| vec![Test::Equal(column(a, 0), column(b, 0))];
+    let join = |kind, a, b, left, right| Query::join(kind, equal(a, b), vec![], left, right);
+    let leaf = Query::Leaf;
+    let full = join(JoinKind::Full, 0, 1, leaf(0), leaf(1));
+    let left = join(JoinKind::Left, 0, 2, full, leaf(2));
+    let case = Case::new(join(JoinKind::Left, 2, 3, left, leaf(3)), false);
+    let shapes = trees(&case.graph, case.graph.all());
+    let leaf = JoinTree::Leaf;
+    let before = JoinTree::join(JoinTree::join(leaf(0), leaf(2)), leaf(3));
+    assert!(
+        shapes.contains(&JoinTree::join(before, leaf(1))),
+        "{shapes:?}"
+    );
 }
