@@ -13,9 +13,7 @@ use datafusion::common::{
     Column, JoinConstraint, JoinType, NullEquality, Result, TableReference, plan_err,
 };
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator, Projection,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator, Projection};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -172,7 +170,8 @@ impl<'a> Leaves<'a> {
         let join = conditions.join(left, right, join_type(operator.place.kind, swapped))?;
         if let Some(mark) = operator.join.mark_index() {
             // A mark join's mark is its last column.
-            self.marks.extend(join.schema.columns().pop().map(|c| (mark, c)));
+            self.marks
+                .extend(join.schema.columns().pop().map(|c| (mark, c)));
         }
         let mut plan = LogicalPlan::Join(join);
         let above = operator.join.above.iter().map(|e| self.expr(e));

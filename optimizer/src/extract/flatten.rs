@@ -207,7 +207,11 @@ impl Flattener<'_> {
             operator.above.push(expr);
             // Another join's mark is there once that join is done.
             let own_mark = operator.mark_index();
-            for mark in used.marks.into_iter().filter(|mark| Some(*mark) != own_mark) {
+            for mark in used
+                .marks
+                .into_iter()
+                .filter(|mark| Some(*mark) != own_mark)
+            {
                 let other = part.operators.iter().find(|o| o.mark_index() == Some(mark));
                 let Some(other) = other else {
                     return Err(Failure::Barrier(filter));
@@ -296,9 +300,7 @@ impl Flattener<'_> {
         if free {
             on.into_iter()
                 .for_each(|e| self.predicates.add(Conjunct::Equality(e)));
-            conditions
-                .into_iter()
-                .for_each(|c| self.predicates.add(c));
+            conditions.into_iter().for_each(|c| self.predicates.add(c));
         } else {
             let turn = |e: Equality| match turned {
                 true => e.turned(),

@@ -16,9 +16,7 @@ use crate::conflicts;
 use crate::derive::Deriver;
 use crate::join_graph::{EdgeKind, JoinGraph, JoinKind, Operator};
 use crate::join_tree::JoinTree;
-use crate::query_graph::{
-    EqualityClass, JoinFilter, QueryGraph, Relation, resolve_region_column,
-};
+use crate::query_graph::{EqualityClass, JoinFilter, QueryGraph, Relation, resolve_region_column};
 use crate::relset::RelSet;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DataFusionError, JoinType, Result, plan_datafusion_err};
@@ -91,11 +89,7 @@ impl Region {
         for class in &self.classes {
             let relations: Vec<usize> = class.relations().iter().collect();
             for (i, a) in relations.iter().enumerate() {
-                edges.extend(
-                    relations[..i]
-                        .iter()
-                        .map(|b| (*a, *b, EdgeKind::Equality)),
-                );
+                edges.extend(relations[..i].iter().map(|b| (*a, *b, EdgeKind::Equality)));
             }
         }
         let pair = |filter: &JoinFilter| match filter.relations.len() {

@@ -287,9 +287,8 @@ impl<'a> Pass<'a> {
             trace.stop = "no_statistics".to_string();
         } else {
             let solution = match &forced {
-                Some(forced) => {
-                    constrain(&problem, forced, self.parts.enumerator).map_err(hint_error)?
-                }
+                Some(forced) => constrain(&problem, forced, self.parts.enumerator.as_ref())
+                    .map_err(hint_error)?,
                 None => self.parts.enumerator.search(&problem),
             };
             trace.pairs = solution.pairs;

@@ -186,9 +186,7 @@ fn random_ordering(seed: u64) -> (JoinOrdering, TraceLog) {
         trace: Some(log.clone()),
         ..JoinOrdering::default()
     };
-    ordering
-        .registry
-        .add_enumerator(Arc::new(RandomTree(seed)));
+    ordering.registry.add_enumerator(Arc::new(RandomTree(seed)));
     (ordering, log)
 }
 
