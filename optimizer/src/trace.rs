@@ -146,6 +146,13 @@ impl TraceTree {
         annotate(tree, aliases, cardinalities).0
     }
 
+    /// Where the estimate of the tree's root came from.
+    pub fn source(&self) -> EstimateSource {
+        match self {
+            Self::Join { source, .. } | Self::Leaf { source, .. } => *source,
+        }
+    }
+
     /// Estimated rows of the tree's root.
     pub fn est_rows(&self) -> f64 {
         match self {

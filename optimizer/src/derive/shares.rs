@@ -11,20 +11,16 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
 use std::sync::Arc;
 
-/// The share of rows that a predicate on the result of an outer join keeps.
-const GUESS_FILTER: f64 = 0.25;
+/// The share of rows that have a partner where nothing can be derived.
+const GUESS_SHARE: f64 = 0.25;
 /// No semi join is taken to keep less.
 const LEAST_SHARE: f64 = 1e-9;
 
 impl Deriver<'_> {
-    /// The share of rows that a join of a region keeps: of its left input for semi and anti joins, of its result for
-    /// others.
+    /// The share of rows of its left input that a semi or anti join of a region keeps; 1 for others.
     pub(crate) fn kept_share(&self, region: &Region, operator: &FlatOperator) -> f64 {
-        // Nothing is known of a filter on what an outer join supplied.
-        let of_filters = GUESS_FILTER.powi(operator.above.len() as i32);
         match operator.kind {
-            JoinKind::Inner => 1.0,
-            JoinKind::Left | JoinKind::Full | JoinKind::Mark => of_filters,
+            JoinKind::Inner | JoinKind::Left | JoinKind::Full | JoinKind::Mark => 1.0,
             JoinKind::Semi | JoinKind::Anti => self.partner_share(region, operator),
         }
     }
@@ -68,7 +64,7 @@ impl Deriver<'_> {
             }
             Err(error) => {
                 tracing::debug!(%error, "the share of a semi join is guessed");
-                GUESS_FILTER
+                GUESS_SHARE
             }
         }
     }

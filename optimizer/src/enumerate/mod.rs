@@ -182,6 +182,21 @@ impl Problem<'_> {
         cost
     }
 
+    /// The estimated rows of each join of a tree over relations of this problem, inputs before outputs and left before
+    /// right.
+    pub fn rows_of_joins(&self, tree: &JoinTree) -> Vec<f64> {
+        let mut rows = vec![];
+        if self.graph.len() > MAX_RELATIONS {
+            let parts = Parts::of(self);
+            parts.for_each_join(tree, self.cost, |join| rows.push(parts::rows_of(join.rows)));
+        } else {
+            tree.for_each_join(&mut |left, right| {
+                rows.push(self.cardinalities.rows(left.union(right)));
+            });
+        }
+        rows
+    }
+
     /// The query's own tree as a solution, for searches that found none.
     fn no_other(&self, pairs: u64) -> Solution {
         Solution {

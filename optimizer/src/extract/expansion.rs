@@ -114,7 +114,7 @@ fn is_reorderable(join: &Join, kinds: Kinds) -> bool {
 }
 
 /// Whether a predicate means the same wherever in the region it is evaluated.
-fn is_movable(expr: &Expr) -> bool {
+pub(super) fn is_movable(expr: &Expr) -> bool {
     let fixed = expr.exists(|e| {
         Ok(e.is_volatile_node()
             || matches!(

@@ -52,8 +52,6 @@ pub(crate) struct FlatOperator {
     pub(crate) on: Vec<Equality>,
     /// Other conditions.
     pub(crate) filters: Vec<Expr>,
-    /// Predicates on the join's result that belong to it.
-    pub(crate) above: Vec<Expr>,
     pub(crate) null_equality: NullEquality,
     /// Relations of the left and the right input in the plan.
     pub(crate) sides: (RelSet, RelSet),
@@ -73,7 +71,7 @@ impl FlatOperator {
     /// All that it checks, for display.
     pub(crate) fn condition(&self) -> Option<Expr> {
         let equalities = self.on.iter().map(|e| e.clone().expr());
-        let others = self.filters.iter().chain(&self.above).cloned();
+        let others = self.filters.iter().cloned();
         conjunction(equalities.chain(others))
     }
 
@@ -181,43 +179,17 @@ impl Flattener<'_> {
     }
 
     fn filter(&mut self, filter: &Filter, scope: usize) -> Result<Part, Failure> {
-        let mut part = self.flatten(&filter.input, scope)?;
+        let part = self.flatten(&filter.input, scope)?;
         let schema = filter.input.schema();
         let named = |e: &Expr| region_expr(e, schema, &part.fields);
         for conjunct in Conjunct::split(&filter.predicate, schema, &named)? {
-            let expr = conjunct.clone().expr();
-            let used = uses(&expr);
-            if self.is_free(&used, scope) {
-                self.predicates.add(conjunct);
-                continue;
-            }
-            // What says something of rows that a join supplied with NULLs, or of a mark, belongs to the join below it.
-            let (OperatorTree::Join(node), Some(operator)) =
-                (&mut part.tree, part.operators.last_mut())
-            else {
-                return Err(Failure::Barrier(filter));
-            };
-            let own = !node.free && matches!(node.kind, JoinKind::Left | JoinKind::Mark);
-            let (left, right) = operator.sides;
-            if !own || !used.relations.is_subset(left.union(right)) {
+            // What says something of rows that a join supplied with NULLs, or of a mark, is true of that join's result
+            // alone. It could be carried along with the join, but the engine moves filters between joins by the names
+            // of columns, which repeat, and then returns wrong rows.
+            if !self.is_free(&uses(&conjunct.clone().expr()), scope) {
                 return Err(Failure::Barrier(filter));
             }
-            node.filtered = true;
-            node.relations = node.relations.union(used.relations);
-            operator.above.push(expr);
-            // Another join's mark is there once that join is done.
-            let own_mark = operator.mark_index();
-            for mark in used
-                .marks
-                .into_iter()
-                .filter(|mark| Some(*mark) != own_mark)
-            {
-                let other = part.operators.iter().find(|o| o.mark_index() == Some(mark));
-                let Some(other) = other else {
-                    return Err(Failure::Barrier(filter));
-                };
-                node.relations = node.relations.union(other.sides.1);
-            }
+            self.predicates.add(conjunct);
         }
         Ok(part)
     }
@@ -310,7 +282,6 @@ impl Flattener<'_> {
                 kind,
                 on: on.into_iter().map(turn).collect(),
                 filters: conditions.into_iter().map(Conjunct::expr).collect(),
-                above: vec![],
                 null_equality: join.null_equality,
                 sides,
                 join: join.clone(),

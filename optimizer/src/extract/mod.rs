@@ -6,10 +6,14 @@
 
 mod expansion;
 mod flatten;
+mod large;
 mod predicates;
 
 pub(crate) use expansion::{Expansion, Kinds, plain_column};
 pub(crate) use flatten::FlatOperator;
+pub(crate) use large::{
+    Condition, LargePredicate, LargeRegion, is_large, large_region, map_leaves,
+};
 pub(crate) use predicates::equality;
 
 use crate::conflicts;

@@ -1,6 +1,7 @@
 //! The DataFusion rules and their installation.
 
 mod inject_statistics;
+mod large;
 mod memory;
 mod plan_lines;
 mod regions;

@@ -15,7 +15,7 @@ use crate::extract::{self, Expansion, Kinds, MARKS, Region, rename_columns};
 use crate::join_graph::{EdgeKind, JoinKind};
 use crate::join_tree::JoinTree;
 use crate::options::JoinwrightOptions;
-use crate::query_graph::resolve_region_column;
+use crate::query_graph::{Relation, resolve_region_column};
 use crate::relset::RelSet;
 use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -107,10 +107,10 @@ pub fn observe(
 
 /// The parts that the options name.
 #[derive(Clone)]
-struct Parts<'a> {
-    estimator: &'a dyn CardinalityEstimator,
-    enumerator: Arc<dyn Enumerator>,
-    cost: &'a dyn CostModel,
+pub(super) struct Parts<'a> {
+    pub(super) estimator: &'a dyn CardinalityEstimator,
+    pub(super) enumerator: Arc<dyn Enumerator>,
+    pub(super) cost: &'a dyn CostModel,
 }
 
 impl<'a> Parts<'a> {
@@ -131,10 +131,10 @@ impl<'a> Parts<'a> {
 }
 
 /// One walk over a plan.
-struct Pass<'a> {
-    ordering: &'a JoinOrdering,
-    options: &'a JoinwrightOptions,
-    parts: Parts<'a>,
+pub(super) struct Pass<'a> {
+    pub(super) ordering: &'a JoinOrdering,
+    pub(super) options: &'a JoinwrightOptions,
+    pub(super) parts: Parts<'a>,
     deriver: Deriver<'a>,
     traces: Vec<Trace>,
     memory: Option<(&'a Memory, QueryId)>,
@@ -184,6 +184,9 @@ impl<'a> Pass<'a> {
     /// Reorders every region at or below a node, the inner ones first.
     #[recursive::recursive]
     fn rewrite(&mut self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        if extract::is_large(&plan) {
+            return self.rewrite_large(plan);
+        }
         let Some(expansion) = Expansion::of(&plan, Kinds::All) else {
             return self.rewrite_children(plan);
         };
@@ -200,6 +203,34 @@ impl<'a> Pass<'a> {
             }
             None => plan,
         })
+    }
+
+    /// Reorders a region of many relations, and all regions in its leaves.
+    fn rewrite_large(&mut self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let place = self.traces.len();
+        let plan = extract::map_leaves(plan, true, &mut |leaf| Ok(self.rewrite(leaf)?.data))?;
+        let region = match extract::large_region(&plan, &self.deriver) {
+            Ok(region) => region,
+            Err(error) => {
+                tracing::warn!(%error, "a large join region is left as it is");
+                return Ok(Transformed::yes(plan));
+            }
+        };
+        let names: Vec<String> = region.relations.iter().map(|r| r.alias.clone()).collect();
+        let forced = self.forced(&names)?;
+        Ok(Transformed::yes(
+            match self.large_region(&region, &plan, forced.as_ref()) {
+                Ok((trace, better)) => {
+                    self.traces.insert(place, trace);
+                    better.unwrap_or(plan)
+                }
+                Err(error) if forced.is_some() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "a large join region is left as it is");
+                    plan
+                }
+            },
+        ))
     }
 
     fn rewrite_children(&mut self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
@@ -236,17 +267,16 @@ impl<'a> Pass<'a> {
         Ok(Transformed::yes(plan.data))
     }
 
-    /// What the hint asks of a region, if it concerns it.
-    fn forced(&mut self, region: &Region) -> Result<Option<ForcedTree>> {
+    /// What the hint asks of a region with relations of these names, if it concerns it.
+    fn forced(&mut self, known: &[String]) -> Result<Option<ForcedTree>> {
         let Some(hint) = &self.hint else {
             return Ok(None);
         };
-        let known = aliases(region);
         if !hint.aliases().iter().any(|alias| known.contains(alias)) {
             return Ok(None);
         }
         self.hint_obeyed = true;
-        hint.resolve(&known).map(Some).map_err(hint_error)
+        hint.resolve(known).map(Some).map_err(hint_error)
     }
 
     /// The trace of the region whose topmost join is `plan`, and its better order if there is one. An error only for
@@ -256,7 +286,7 @@ impl<'a> Pass<'a> {
         let Some(region) = extract::region(plan, Kinds::All, &self.deriver) else {
             return Ok(None);
         };
-        let forced = self.forced(&region)?;
+        let forced = self.forced(&aliases(&region))?;
         let planning_us = || {
             let end = start.zip(self.ordering.clock);
             end.map(|(start, clock)| clock().saturating_sub(start).as_micros() as u64)
@@ -417,10 +447,19 @@ impl<'a> Pass<'a> {
         });
         let written = TraceTree::new(&region.written, &aliases(region), cardinalities);
         Trace {
-            // Numbered when the walk is over.
-            region: 0,
             relations,
             edges: of_classes.chain(of_filters).chain(of_operators).collect(),
+            ..self.empty_trace(written)
+        }
+    }
+
+    /// A trace of nothing but the tree that the query came with.
+    pub(super) fn empty_trace(&self, written: TraceTree) -> Trace {
+        Trace {
+            // Numbered when the walk is over.
+            region: 0,
+            relations: vec![],
+            edges: vec![],
             tree: written.clone(),
             cost: 0.0,
             written,
@@ -446,7 +485,7 @@ fn hint(options: &JoinwrightOptions) -> Result<Option<JoinHint>> {
         .map_err(hint_error)
 }
 
-fn hint_error(error: HintError) -> DataFusionError {
+pub(super) fn hint_error(error: HintError) -> DataFusionError {
     DataFusionError::Plan(error.to_string())
 }
 
@@ -467,19 +506,18 @@ fn collect_leaves(tree: &JoinTree, visit: &mut impl FnMut(usize)) {
 
 /// A region's predicate with columns as a reader knows them.
 pub(super) fn readable(expr: &Expr, region: &Region) -> String {
+    named(expr, &region.graph.relations, &region.leaves)
+}
+
+/// A predicate in terms of relations with columns as a reader knows them.
+pub(super) fn named(expr: &Expr, relations: &[Relation], leaves: &[LogicalPlan]) -> String {
     let named = rename_columns(expr, |c| {
         let (relation, field) = resolve_region_column(c)?;
         if relation >= MARKS {
             return Some(Column::from_name(format!("mark#{}", relation - MARKS + 1)));
         }
-        let alias = &region.graph.relations.get(relation)?.alias;
-        let name = region
-            .leaves
-            .get(relation)?
-            .schema()
-            .fields()
-            .get(field)?
-            .name();
+        let alias = &relations.get(relation)?.alias;
+        let name = leaves.get(relation)?.schema().fields().get(field)?.name();
         Some(Column::new(Some(alias.as_str()), name))
     });
     named.map_or_else(|_| expr.to_string(), |e| e.to_string())

@@ -2,6 +2,7 @@
 
 mod inject_statistics;
 mod joinwright;
+mod large;
 mod mixed_joins;
 mod plans;
 mod same_rows;

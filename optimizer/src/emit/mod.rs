@@ -4,17 +4,20 @@
 //! equality class one equality a join suffices: within each side its members are equal already. The
 //! exception is a side whose members all belong to one relation, which nothing has compared yet.
 
-use crate::extract::{MARKS, Region, RegionOperator, equality, rename_columns};
+mod large;
+mod leaves;
+
+pub(crate) use large::emit_large;
+
+use crate::extract::{Region, RegionOperator, equality};
 use crate::join_graph::JoinKind;
 use crate::join_tree::JoinTree;
-use crate::query_graph::{EqualityClass, Member, resolve_region_column};
+use crate::query_graph::{EqualityClass, Member};
 use crate::relset::RelSet;
-use datafusion::common::{
-    Column, JoinConstraint, JoinType, NullEquality, Result, TableReference, plan_err,
-};
+use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality, Result, plan_err};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator, Projection};
-use std::collections::{HashMap, HashSet};
+use leaves::Leaves;
 use std::sync::Arc;
 
 /// The plan that joins the region's leaves as `tree` says. `schema_of` is the plan that the region
@@ -24,97 +27,43 @@ pub(crate) fn emit(
     tree: &JoinTree,
     schema_of: &LogicalPlan,
 ) -> Result<LogicalPlan> {
-    let mut leaves = Leaves::new(region)?;
-    let (mut plan, set) = leaves.join(tree)?;
+    let mut emission = Emission {
+        region,
+        leaves: Leaves::new(&region.leaves, &region.leaf_predicates)?,
+        applied: 0,
+    };
+    let (mut plan, set) = emission.join(tree)?;
     if set.len() != region.leaves.len() {
         return plan_err!(
             "a join tree over {set:?} of {} relations",
             region.leaves.len()
         );
     }
-    if leaves.applied != region.operators.len() + region.filters.len() {
+    if emission.applied != region.operators.len() + region.filters.len() {
         return plan_err!("a join tree in which not every predicate has its place");
     }
     if let Some(predicate) = conjunction(region.constants.iter().cloned()) {
         plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
     }
-    leaves.restore_schema(plan, schema_of)
+    emission
+        .leaves
+        .restore_schema(plan, &region.output, schema_of)
 }
 
-/// The region with leaves whose columns have unique names.
-struct Leaves<'a> {
+/// A region while it becomes a plan.
+struct Emission<'a> {
     region: &'a Region,
-    plans: Vec<LogicalPlan>,
-    /// By relation and field the column's name.
-    columns: Vec<Vec<Column>>,
-    /// By number the column of a mark, once its join is made.
-    marks: HashMap<usize, Column>,
+    leaves: Leaves,
     /// Operators and filters that have been applied.
     applied: usize,
 }
 
-impl<'a> Leaves<'a> {
-    fn new(region: &'a Region) -> Result<Self> {
-        let mut names = Names::default();
-        for leaf in &region.leaves {
-            names.qualifiers.extend(
-                leaf.schema()
-                    .iter()
-                    .filter_map(|(q, _)| q.map(|q| q.table().to_string())),
-            );
-        }
-        let mut plans = vec![];
-        let mut columns = vec![];
-        for (i, leaf) in region.leaves.iter().enumerate() {
-            let mut own = leaf.schema().columns();
-            let mut plan = leaf.clone();
-            if !names.admit(&own) {
-                (plan, own) = rename_leaf(plan, &names.fresh_qualifier(i))?;
-                if !names.admit(&own) {
-                    return plan_err!("no unique names for the columns of relation {i}");
-                }
-            }
-            let predicates = region.leaf_predicates[i].iter();
-            let predicates = predicates
-                .map(|p| rename_columns(p, |c| own.get(resolve_region_column(c)?.1).cloned()))
-                .collect::<Result<Vec<_>>>()?;
-            if let Some(predicate) = conjunction(predicates) {
-                plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
-            }
-            plans.push(plan);
-            columns.push(own);
-        }
-        Ok(Self {
-            region,
-            plans,
-            columns,
-            marks: HashMap::new(),
-            applied: 0,
-        })
-    }
-
-    fn column(&self, column: &Column) -> Option<Column> {
-        let (relation, field) = resolve_region_column(column)?;
-        self.column_of(relation, field)
-    }
-
-    fn column_of(&self, relation: usize, field: usize) -> Option<Column> {
-        match relation.checked_sub(MARKS) {
-            Some(mark) => self.marks.get(&mark).cloned(),
-            None => self.columns.get(relation)?.get(field).cloned(),
-        }
-    }
-
-    /// A region's predicate in terms of the emitted plan.
-    fn expr(&self, expr: &Expr) -> Result<Expr> {
-        rename_columns(expr, |c| self.column(c))
-    }
-
+impl Emission<'_> {
     #[recursive::recursive]
     fn join(&mut self, tree: &JoinTree) -> Result<(LogicalPlan, RelSet)> {
         let (left, right) = match tree {
             JoinTree::Leaf(index) => {
-                let Some(plan) = self.plans.get(*index) else {
+                let Some(plan) = self.leaves.plans.get(*index) else {
                     return plan_err!("a join tree with the unknown relation {index}");
                 };
                 return Ok((plan.clone(), RelSet::single(*index)));
@@ -135,11 +84,13 @@ impl<'a> Leaves<'a> {
         let mut inner = Conditions::default();
         for class in &region.classes {
             for (l, r) in key_pairs(class, left_set, right_set) {
-                inner.on.push((self.expr(&l.key)?, self.expr(&r.key)?));
+                inner
+                    .on
+                    .push((self.leaves.expr(&l.key)?, self.leaves.expr(&r.key)?));
             }
         }
         for filter in region.filters.iter().filter(|f| completed(f.relations)) {
-            inner.filters.push(self.expr(&filter.predicate)?);
+            inner.filters.push(self.leaves.expr(&filter.predicate)?);
             self.applied += 1;
         }
         let mut outer = None;
@@ -168,64 +119,49 @@ impl<'a> Leaves<'a> {
             return plan_err!("predicates of inner joins at {:?}", operator.place);
         }
         let join = conditions.join(left, right, join_type(operator.place.kind, swapped))?;
-        if let Some(mark) = operator.join.mark_index() {
-            // A mark join's mark is its last column.
-            self.marks
-                .extend(join.schema.columns().pop().map(|c| (mark, c)));
-        }
         let mut plan = LogicalPlan::Join(join);
-        let above = operator.join.above.iter().map(|e| self.expr(e));
-        if let Some(predicate) = conjunction(above.collect::<Result<Vec<_>>>()?) {
-            plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
+        if let Some(mark) = operator.join.mark_index() {
+            plan = self.name_mark(plan, mark)?;
         }
         Ok((plan, both))
+    }
+
+    /// Gives the mark of a mark join, its last column, a name of its own. All are called `mark`, and the engine tells
+    /// columns of physical plans apart by their names alone where it moves filters.
+    fn name_mark(&mut self, join: LogicalPlan, mark: usize) -> Result<LogicalPlan> {
+        let name = self.leaves.fresh_name("__joinwright_mark");
+        let mut exprs: Vec<Expr> = join
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
+        if let Some(last) = exprs.pop() {
+            exprs.push(last.alias(&name));
+        }
+        let projection = Projection::try_new(exprs, Arc::new(join))?;
+        self.leaves.marks.insert(mark, Column::from_name(name));
+        Ok(LogicalPlan::Projection(projection))
     }
 
     /// The conditions of an operator; the left input of the join is the right one of the operator if `swapped`.
     fn conditions(&self, operator: &RegionOperator, swapped: bool) -> Result<Conditions> {
         let on = operator.join.on.iter().map(|equality| {
-            let (left, right) = (self.expr(&equality.left)?, self.expr(&equality.right)?);
+            let (left, right) = (
+                self.leaves.expr(&equality.left)?,
+                self.leaves.expr(&equality.right)?,
+            );
             Ok(match swapped {
                 true => (right, left),
                 false => (left, right),
             })
         });
-        let filters = operator.join.filters.iter().map(|e| self.expr(e));
+        let filters = operator.join.filters.iter().map(|e| self.leaves.expr(e));
         Ok(Conditions {
             on: on.collect::<Result<_>>()?,
             filters: filters.collect::<Result<_>>()?,
             null_equals_null: operator.join.null_equality == NullEquality::NullEqualsNull,
         })
-    }
-
-    /// Puts the columns into the order and under the names that the rest of the query knows.
-    fn restore_schema(&self, plan: LogicalPlan, schema_of: &LogicalPlan) -> Result<LogicalPlan> {
-        let schema = schema_of.schema();
-        let same = plan.schema().fields().len() == schema.fields().len()
-            && plan.schema().iter().eq(schema.iter());
-        if same {
-            return Ok(plan);
-        }
-        let exprs = self
-            .region
-            .output
-            .iter()
-            .zip(schema.iter())
-            .map(|((relation, field), (qualifier, wanted))| {
-                let Some(column) = self.column_of(*relation, *field) else {
-                    return plan_err!("no column {field} of relation {relation}");
-                };
-                let named = column.relation.as_ref() == qualifier && column.name == *wanted.name();
-                let column = Expr::Column(column);
-                Ok(match named {
-                    true => column,
-                    false => column.alias_qualified(qualifier.cloned(), wanted.name().clone()),
-                })
-            })
-            .collect::<Result<_>>()?;
-        let projection =
-            Projection::try_new_with_schema(exprs, Arc::new(plan), Arc::clone(schema))?;
-        Ok(LogicalPlan::Projection(projection))
     }
 }
 
@@ -336,65 +272,6 @@ fn key_pairs<'c>(
         .chain(rest_left)
         .chain(rest_right)
         .collect()
-}
-
-/// The column names in use. A schema may not have one name twice, nor an unqualified name beside a
-/// qualified one that ends the same.
-#[derive(Debug, Default)]
-struct Names {
-    qualified: HashSet<Column>,
-    unqualified: HashSet<String>,
-    /// The last parts of all qualified names.
-    tails: HashSet<String>,
-    qualifiers: HashSet<String>,
-}
-
-impl Names {
-    /// Takes in the columns of a leaf, unless one of them collides with those of other leaves.
-    fn admit(&mut self, columns: &[Column]) -> bool {
-        let collides = |c: &Column| match c.relation {
-            Some(_) => self.qualified.contains(c) || self.unqualified.contains(&c.name),
-            None => self.unqualified.contains(&c.name) || self.tails.contains(&c.name),
-        };
-        if columns.iter().any(collides) {
-            return false;
-        }
-        for column in columns {
-            if column.relation.is_some() {
-                self.tails.insert(column.name.clone());
-                self.qualified.insert(column.clone());
-            } else {
-                self.unqualified.insert(column.name.clone());
-            }
-        }
-        true
-    }
-
-    /// A qualifier that no leaf has, the same for the same query.
-    fn fresh_qualifier(&mut self, relation: usize) -> TableReference {
-        let mut name = format!("__joinwright_{relation}");
-        while !self.qualifiers.insert(name.clone()) {
-            name.push('_');
-        }
-        TableReference::bare(name)
-    }
-}
-
-/// A leaf under a projection that gives its columns unique names.
-fn rename_leaf(
-    plan: LogicalPlan,
-    qualifier: &TableReference,
-) -> Result<(LogicalPlan, Vec<Column>)> {
-    let mut columns = vec![];
-    let mut exprs = vec![];
-    for (i, column) in plan.schema().columns().into_iter().enumerate() {
-        // The position tells columns apart that only their qualifier did.
-        let name = format!("{}:{i}", column.name);
-        columns.push(Column::new(Some(qualifier.clone()), &name));
-        exprs.push(Expr::Column(column).alias_qualified(Some(qualifier.clone()), name));
-    }
-    let projection = Projection::try_new(exprs, Arc::new(plan))?;
-    Ok((LogicalPlan::Projection(projection), columns))
 }
 
 /// The predicates of a class as the query graph states them, for display.
