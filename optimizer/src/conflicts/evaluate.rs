@@ -121,13 +121,6 @@ impl Query {
             Self::Join(join) => join.left.relations().union(join.right.relations()),
         }
     }
-
-    pub(super) fn shape(&self) -> JoinTree {
-        match self {
-            Self::Leaf(relation) => JoinTree::Leaf(*relation),
-            Self::Join(join) => JoinTree::join(join.left.shape(), join.right.shape()),
-        }
-    }
 }
 
 impl Join {

@@ -134,8 +134,11 @@ pub(super) fn linear_orders(parts: &Parts) -> Vec<Vec<usize>> {
         .collect()
 }
 
+/// By part its neighbours in a tree, each with the logarithm of the edge's selectivity.
+type Neighbors = Vec<Vec<(usize, f64)>>;
+
 /// The spanning trees of least selectivities (Kruskal), and the parts of each component in the order of their number.
-fn spanning_forest(parts: &Parts) -> (Vec<Vec<(usize, f64)>>, Vec<Vec<usize>>) {
+fn spanning_forest(parts: &Parts) -> (Neighbors, Vec<Vec<usize>>) {
     let n = parts.len();
     let mut edges: Vec<(f64, usize, usize)> = vec![];
     for a in 0..n {

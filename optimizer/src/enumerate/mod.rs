@@ -378,7 +378,11 @@ pub(crate) mod testing {
             let all: Vec<usize> = set.iter().collect();
             let one = RelSet::single(all[dice as usize % all.len()]);
             let more = RelSet::single(all[(dice >> 4) as usize % all.len()]);
-            if dice % 5 == 0 { one.union(more) } else { one }
+            if dice.is_multiple_of(5) {
+                one.union(more)
+            } else {
+                one
+            }
         };
         let relations = pick(left_visible, a).union(pick(right_visible, b));
         let visible = match kind {
