@@ -4,7 +4,7 @@ use super::flatten::flatten;
 use crate::relset::MAX_RELATIONS;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, JoinType, NullEquality};
-use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExpressionPlacement, Filter, Join, LogicalPlan};
 use std::collections::{HashSet, VecDeque};
 
 /// What may belong to a region.
@@ -107,10 +107,26 @@ fn is_reorderable(join: &Join, kinds: Kinds) -> bool {
                 && (join.null_equality == NullEquality::NullEqualsNothing || join.on.is_empty())
         }
         // NOT IN has an answer of its own where NULLs are, which depends on all rows of its inputs.
-        Kinds::All => !join.null_aware,
+        Kinds::All => {
+            !join.null_aware && (join.join_type == JoinType::Inner || !has_field_access(join))
+        }
     };
     kind && join.filter.as_ref().is_none_or(is_movable)
         && join.on.iter().all(|(l, r)| is_movable(l) && is_movable(r))
+}
+
+/// Whether a join asks for fields of structs, or other expressions that the engine takes out of predicates and evaluates
+/// where the table is read. It names them so that joins of all kinds in another order have a name twice, and fails.
+fn has_field_access(join: &Join) -> bool {
+    let to_leaves = |expr: &Expr| {
+        let extracted = |e: &Expr| match e {
+            Expr::Column(column) => column.name.starts_with("__datafusion_extracted"),
+            other => other.placement() == ExpressionPlacement::MoveTowardsLeafNodes,
+        };
+        expr.exists(|e| Ok(extracted(e))).unwrap_or(true)
+    };
+    join.filter.as_ref().is_some_and(to_leaves)
+        || join.on.iter().any(|(l, r)| to_leaves(l) || to_leaves(r))
 }
 
 /// Whether a predicate means the same wherever in the region it is evaluated.

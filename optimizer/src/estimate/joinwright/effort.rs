@@ -128,7 +128,7 @@ mod tests {
         };
         assert_eq!(effort(60, 1e9, Work::Thorough), (3, 1000));
         assert_eq!(effort(5, 1e9, Work::Thorough), (5, 1000));
-        assert_eq!(effort(5, 0.0, Work::Thorough), (5, 66));
+        assert_eq!(effort(5, 0.0, Work::Thorough), (3, 66));
         assert_eq!(effort(60, 1e9, Work::Planning), (2, 64));
         assert_eq!(effort(10, 1e9, Work::Planning), (4, 64));
         assert_eq!(effort(3, 1e9, Work::Planning), (3, 512));
