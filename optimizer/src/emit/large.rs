@@ -5,8 +5,7 @@ use super::leaves::Leaves;
 use crate::extract::{Condition, LargeRegion};
 use crate::join_tree::{JoinTree, Step};
 use datafusion::common::{JoinType, Result, plan_err};
-use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Filter, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use std::sync::Arc;
 
 /// The plan that joins the region's leaves as `tree` says, with the schema of `schema_of`.
@@ -39,13 +38,9 @@ pub(crate) fn emit_large(
     if part.relations.len() != n || !emission.applied.iter().all(|applied| *applied) {
         return plan_err!("a join tree over {} of {n} relations", part.relations.len());
     }
-    let mut plan = part.plan;
-    if let Some(predicate) = conjunction(region.constants.iter().cloned()) {
-        plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
-    }
     emission
         .leaves
-        .restore_schema(plan, &region.output, schema_of)
+        .finish(part.plan, &region.constants, &region.output, schema_of)
 }
 
 struct Emission<'a> {

@@ -84,8 +84,22 @@ impl Leaves {
         })
     }
 
+    /// The joined plan under the predicates without a column, with the schema of `schema_of`.
+    pub(super) fn finish(
+        &self,
+        mut plan: LogicalPlan,
+        constants: &[Expr],
+        output: &[(usize, usize)],
+        schema_of: &LogicalPlan,
+    ) -> Result<LogicalPlan> {
+        if let Some(predicate) = conjunction(constants.iter().cloned()) {
+            plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
+        }
+        self.restore_schema(plan, output, schema_of)
+    }
+
     /// Puts the columns into the order and under the names that the rest of the query knows.
-    pub(super) fn restore_schema(
+    fn restore_schema(
         &self,
         plan: LogicalPlan,
         output: &[(usize, usize)],

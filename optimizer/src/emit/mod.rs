@@ -16,7 +16,7 @@ use crate::query_graph::{EqualityClass, Member};
 use crate::relset::RelSet;
 use datafusion::common::{Column, JoinConstraint, JoinType, NullEquality, Result, plan_err};
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator, Projection};
+use datafusion::logical_expr::{BinaryExpr, Expr, Join, LogicalPlan, Operator, Projection};
 use leaves::Leaves;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(crate) fn emit(
         leaves: Leaves::new(&region.leaves, &region.leaf_predicates)?,
         applied: 0,
     };
-    let (mut plan, set) = emission.join(tree)?;
+    let (plan, set) = emission.join(tree)?;
     if set.len() != region.leaves.len() {
         return plan_err!(
             "a join tree over {set:?} of {} relations",
@@ -42,12 +42,9 @@ pub(crate) fn emit(
     if emission.applied != region.operators.len() + region.filters.len() {
         return plan_err!("a join tree in which not every predicate has its place");
     }
-    if let Some(predicate) = conjunction(region.constants.iter().cloned()) {
-        plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?);
-    }
     emission
         .leaves
-        .restore_schema(plan, &region.output, schema_of)
+        .finish(plan, &region.constants, &region.output, schema_of)
 }
 
 /// A region while it becomes a plan.

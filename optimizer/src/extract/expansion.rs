@@ -99,7 +99,7 @@ impl Expansion {
 }
 
 /// Whether a join may take part in a region.
-fn is_reorderable(join: &Join, kinds: Kinds) -> bool {
+pub(super) fn is_reorderable(join: &Join, kinds: Kinds) -> bool {
     let kind = match kinds {
         // An equality class cannot mix both kinds of equality.
         Kinds::Inner => {

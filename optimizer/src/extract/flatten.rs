@@ -353,7 +353,7 @@ fn is_null_of_null(key: &Expr) -> bool {
 }
 
 /// An expression over a node's schema in terms of the region's columns.
-fn region_expr(expr: &Expr, schema: &DFSchema, fields: &Fields) -> Result<Expr> {
+pub(super) fn region_expr(expr: &Expr, schema: &DFSchema, fields: &Fields) -> Result<Expr> {
     rename_columns(expr, |column: &Column| {
         let (relation, field) = *fields.get(schema.maybe_index_of_column(column)?)?;
         Some(region_column(relation, field))

@@ -3,14 +3,15 @@
 //! They have inner joins alone, and their predicates stay as they are: what a class of equal keys would add is worth
 //! less here than the time it takes.
 
-use super::expansion::plain_column;
-use super::{leaf_name, rename_columns, unique_names};
+use super::expansion::{Kinds, is_movable, is_reorderable, plain_column};
+use super::flatten::{Fields, region_expr};
+use super::relations_of_leaves;
 use crate::derive::Deriver;
 use crate::join_tree::JoinTree;
-use crate::query_graph::{Relation, region_column, resolve_region_column};
+use crate::query_graph::{Relation, resolve_region_column};
 use crate::relset::MAX_RELATIONS;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Column, DFSchema, JoinType, NullEquality, Result, plan_datafusion_err};
+use datafusion::common::{DFSchema, Result, plan_datafusion_err};
 use datafusion::logical_expr::utils::{can_hash, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator};
 use std::collections::BTreeSet;
@@ -82,20 +83,7 @@ pub(crate) fn large_region(plan: &LogicalPlan, deriver: &Deriver<'_>) -> Result<
         constants,
         predicates,
     } = flattener;
-    let aliases = unique_names(leaves.iter().map(leaf_name));
-    let mut relations = vec![];
-    for ((leaf, alias), own) in leaves.iter().zip(aliases).zip(&leaf_predicates) {
-        let mut relation = deriver.relation(leaf, alias);
-        for predicate in own {
-            let named = rename_columns(predicate, |c| {
-                let (_, field) = resolve_region_column(c)?;
-                let base = *relation.output.get(field)?;
-                Some(Column::from_name(relation.base_columns.get(base)?))
-            })?;
-            relation.predicates.push(named);
-        }
-        relations.push(relation);
-    }
+    let relations = relations_of_leaves(&leaves, &leaf_predicates, deriver)?;
     Ok(LargeRegion {
         relations,
         leaves,
@@ -127,16 +115,7 @@ pub(crate) fn map_leaves(
 
 /// An inner join all of whose predicates can be moved.
 fn is_plain(join: &Join) -> bool {
-    join.join_type == JoinType::Inner
-        && (join.null_equality == NullEquality::NullEqualsNothing || join.on.is_empty())
-        && join
-            .filter
-            .as_ref()
-            .is_none_or(super::expansion::is_movable)
-        && join
-            .on
-            .iter()
-            .all(|(l, r)| super::expansion::is_movable(l) && super::expansion::is_movable(r))
+    is_reorderable(join, Kinds::Inner)
 }
 
 /// The join at `plan` or under nodes that a region sees through.
@@ -148,14 +127,10 @@ fn join_below(plan: &LogicalPlan) -> Option<&Join> {
             join_below(&p.input)
         }
         LogicalPlan::SubqueryAlias(alias) => join_below(&alias.input),
-        LogicalPlan::Filter(filter) if super::expansion::is_movable(&filter.predicate) => {
-            join_below(&filter.input)
-        }
+        LogicalPlan::Filter(filter) if is_movable(&filter.predicate) => join_below(&filter.input),
         _ => None,
     }
 }
-
-type Fields = Vec<(usize, usize)>;
 
 #[derive(Default)]
 struct Flattener {
@@ -182,11 +157,11 @@ impl Flattener {
                 let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
                 for (left_key, right_key) in &join.on {
                     let left = (
-                        in_region(left_key, left_schema, &fields)?,
+                        region_expr(left_key, left_schema, &fields)?,
                         left_key.get_type(left_schema)?,
                     );
                     let right = (
-                        in_region(right_key, right_schema, &right_fields)?,
+                        region_expr(right_key, right_schema, &right_fields)?,
                         right_key.get_type(right_schema)?,
                     );
                     self.add_equality(left, right);
@@ -223,7 +198,7 @@ impl Flattener {
 
     fn add_predicates(&mut self, expr: &Expr, schema: &DFSchema, fields: &Fields) -> Result<()> {
         for conjunct in split_conjunction(expr) {
-            let named = in_region(conjunct, schema, fields)?;
+            let named = region_expr(conjunct, schema, fields)?;
             match (conjunct, named) {
                 (
                     Expr::BinaryExpr(BinaryExpr { left, right, .. }),
@@ -279,12 +254,4 @@ fn relations_of(expr: &Expr) -> Vec<usize> {
         .map(|(relation, _)| relation)
         .collect();
     relations.into_iter().collect()
-}
-
-/// An expression over a node's schema in terms of the region's columns.
-fn in_region(expr: &Expr, schema: &DFSchema, fields: &Fields) -> Result<Expr> {
-    rename_columns(expr, |column| {
-        let (relation, field) = *fields.get(schema.maybe_index_of_column(column)?)?;
-        Some(region_column(relation, field))
-    })
 }

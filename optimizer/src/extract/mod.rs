@@ -130,20 +130,7 @@ pub(crate) fn region(plan: &LogicalPlan, kinds: Kinds, deriver: &Deriver<'_>) ->
 }
 
 fn extract(flat: Flat, deriver: &Deriver<'_>) -> Result<Region> {
-    let aliases = unique_names(flat.leaves.iter().map(leaf_name));
-    let mut relations = vec![];
-    for (i, (leaf, alias)) in flat.leaves.iter().zip(aliases).enumerate() {
-        let mut relation = deriver.relation(leaf, alias);
-        for predicate in &flat.predicates.of_leaves[i] {
-            let named = rename_columns(predicate, |c| {
-                let (_, field) = resolve_region_column(c)?;
-                let base = *relation.output.get(field)?;
-                Some(Column::from_name(relation.base_columns.get(base)?))
-            })?;
-            relation.predicates.push(named);
-        }
-        relations.push(relation);
-    }
+    let relations = relations_of_leaves(&flat.leaves, &flat.predicates.of_leaves, deriver)?;
     let estimated = as_inner_joins(&flat);
     let places = match flat.operators.is_empty() {
         true => vec![],
@@ -177,6 +164,29 @@ fn extract(flat: Flat, deriver: &Deriver<'_>) -> Result<Region> {
         filters: flat.predicates.filters,
         operators,
     })
+}
+
+/// The relations of a region, with the predicates on each alone that stood above a join.
+fn relations_of_leaves(
+    leaves: &[LogicalPlan],
+    predicates: &[Vec<Expr>],
+    deriver: &Deriver<'_>,
+) -> Result<Vec<Relation>> {
+    let aliases = unique_names(leaves.iter().map(leaf_name));
+    let mut relations = vec![];
+    for ((leaf, alias), own) in leaves.iter().zip(aliases).zip(predicates) {
+        let mut relation = deriver.relation(leaf, alias);
+        for predicate in own {
+            let named = rename_columns(predicate, |c| {
+                let (_, field) = resolve_region_column(c)?;
+                let base = *relation.output.get(field)?;
+                Some(Column::from_name(relation.base_columns.get(base)?))
+            })?;
+            relation.predicates.push(named);
+        }
+        relations.push(relation);
+    }
+    Ok(relations)
 }
 
 /// All predicates between relations as if outer joins were inner ones.
