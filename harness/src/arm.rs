@@ -31,6 +31,10 @@ pub(crate) struct Parts {
     pub(crate) budget: Option<u64>,
     /// A join tree to be obeyed.
     pub(crate) hint: Option<String>,
+    /// Whether joins are put in another order.
+    pub(crate) order: Option<bool>,
+    /// Whether build sides and partition modes are chosen by this project's estimates.
+    pub(crate) physical: Option<bool>,
     /// Whether DataFusion's own estimates see the statistics of the catalog.
     pub(crate) stats: Option<bool>,
 }
@@ -103,13 +107,17 @@ impl Arm {
             Kind::Default | Kind::Literal => return BTreeMap::new(),
         };
         let budget = parts.budget.map(|pairs| pairs.to_string());
-        let stats = parts.stats.map(|stats| on_or_off(stats).to_owned());
+        let switch = |switch: Option<bool>| switch.map(|on| on_or_off(on).to_owned());
+        let (order, physical) = (switch(parts.order), switch(parts.physical));
+        let stats = switch(parts.stats);
         [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
             ("budget", &budget),
             ("hint", &parts.hint),
+            ("order", &order),
+            ("physical", &physical),
             ("stats", &stats),
         ]
         .into_iter()
@@ -129,16 +137,13 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
                 Ok(pairs) => parts.budget = Some(pairs),
                 Err(_) => bail!("budget `{value}` is not a number of csg-cmp-pairs"),
             },
-            "physical" => {
-                if parse_switch(&key, &value)? {
-                    bail!("physical=on is not available yet");
-                }
-            }
+            "order" => parts.order = Some(parse_switch(&key, &value)?),
+            "physical" => parts.physical = Some(parse_switch(&key, &value)?),
             "hint" => parts.hint = Some(value),
             "stats" => parts.stats = Some(parse_switch(&key, &value)?),
             _ => bail!(
-                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, physical, \
-                 budget, hint and stats"
+                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, budget, \
+                 hint, order, physical and stats"
             ),
         }
     }
@@ -229,6 +234,7 @@ mod tests {
         assert_eq!(parts.enumerator.as_deref(), Some("quickpick:10,42"));
         assert_eq!(parts.budget, Some(99));
         assert_eq!(parts.stats, Some(true));
+        assert_eq!((parts.physical, parts.order), (Some(false), None));
         assert_eq!(arm.options()["enumerator"], "quickpick:10,42");
     }
 
@@ -241,7 +247,7 @@ mod tests {
         check_error("cost=", "unknown cost ``");
         check_error("speed=high", "unknown part `speed`");
         check_error("budget=lots", "budget `lots`");
-        check_error("physical=on", "not available yet");
+        check_error("physical=maybe", "physical is `on` or `off`, not `maybe`");
         check_error("stats=yes", "stats is `on` or `off`, not `yes`");
         check_error("default+statistics", "`default+stats`");
         check_error("dpccp,cost=cout", "does not start with a part");

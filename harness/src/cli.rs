@@ -126,6 +126,7 @@ pub(crate) struct SqlArgs {
     /// The SQL, one or several statements [default: standard input]
     #[arg(
         short = 'c',
+        allow_hyphen_values = true,
         long = "command",
         value_name = "SQL",
         conflicts_with = "file"

@@ -129,18 +129,23 @@ impl Session {
             Kind::Joinwright(parts) => parts,
             Kind::DefaultStats => {
                 self.set("joinwright.enabled", "false")?;
+                self.set("joinwright.select_joins", "false")?;
                 return self.set("joinwright.inject_statistics", "true");
             }
             Kind::Default | Kind::Literal => return Ok(()),
         };
         let budget = parts.budget.map(|pairs| pairs.to_string());
-        let stats = parts.stats.map(|stats| stats.to_string());
+        let switch = |switch: Option<bool>| switch.map(|on| on.to_string());
+        let (order, physical) = (switch(parts.order), switch(parts.physical));
+        let stats = switch(parts.stats);
         for (option, value) in [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
             ("budget", &budget),
             ("join_hint", &parts.hint),
+            ("enabled", &order),
+            ("select_joins", &physical),
             ("inject_statistics", &stats),
         ] {
             if let Some(value) = value {

@@ -129,6 +129,8 @@ pub struct JoinGraph {
     /// Inner predicates on three relations or more.
     predicates: Vec<RelSet>,
     operators: Vec<Operator>,
+    /// By relation the bytes of a row; empty if they are not known.
+    widths: Vec<u32>,
     /// Hyperedges of operators and predicates in both directions: who has all of the first has a way to the second.
     ways: Vec<(RelSet, RelSet)>,
 }
@@ -177,6 +179,7 @@ impl JoinGraph {
             keyed,
             predicates: vec![],
             operators: vec![],
+            widths: vec![],
             ways: vec![],
         }
     }
@@ -216,6 +219,19 @@ impl JoinGraph {
         }
         self.operators = operators;
         self
+    }
+
+    /// The same graph with the bytes of a row of each relation.
+    #[must_use]
+    pub fn with_widths(mut self, widths: Vec<u32>) -> Self {
+        self.widths = widths;
+        self
+    }
+
+    /// Bytes of a row of the join of a set, as far as they are known.
+    pub fn width(&self, set: RelSet) -> f64 {
+        let widths = set.iter().filter_map(|relation| self.widths.get(relation));
+        f64::from(widths.fold(0_u32, |sum, width| sum.saturating_add(*width)))
     }
 
     /// The graph of a petgraph graph whose node indexes are the relations.

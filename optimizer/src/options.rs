@@ -33,6 +33,10 @@ extensions_options! {
         /// Whether a region stays as written when the size of one of its tables is not known.
         pub require_statistics: bool, default = true
 
+        /// Whether the build sides and partition modes of joins are chosen by our estimates, in a session that the planner of
+        /// joinwright plans. Works without `enabled`.
+        pub select_joins: bool, default = true
+
         /// Whether DataFusion's own estimates, by which it picks the build sides of joins, see the
         /// statistics of the catalog. Works without `enabled`: the order of joins then stays as it is.
         pub inject_statistics: bool, default = false

@@ -1,6 +1,6 @@
 //! The parts that options choose by name. A library user adds their own.
 
-use crate::cost::{CostModel, Cout};
+use crate::cost::{Cmm, CostModel, Cout, HashJoin};
 use crate::enumerate::{
     Adaptive, DpCcp, DpHyp, Enumerator, Exhaustive, Goo, GooDp, IkkBz, LinDp, QuickPick,
     SimpliOrder, Written,
@@ -49,7 +49,9 @@ impl Default for Registry {
         registry.add_enumerator_factory("quickpick", |parameters| {
             Some(Arc::new(QuickPick::parse(parameters)?))
         });
+        registry.add_cost_model(Arc::new(Cmm));
         registry.add_cost_model(Arc::new(Cout));
+        registry.add_cost_model(Arc::new(HashJoin::default()));
         registry
     }
 }

@@ -36,6 +36,7 @@ mod tests {
             right: 20.0,
             output: 5.0,
             keyed: true,
+            ..JoinRows::default()
         };
         assert_eq!(Cout.join_cost(rows), 5.0);
         assert_eq!(

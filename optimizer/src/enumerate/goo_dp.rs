@@ -212,10 +212,13 @@ impl<'a> Repair<'a> {
             Step::Join(left, right) => {
                 let link = self.problem.graph.link(left, right);
                 let set = left.union(right);
+                let (left_width, right_width) = self.problem.widths(left, right);
                 let cost = self.problem.cost.join_cost(JoinRows {
                     left: rows(left),
                     right: rows(right),
                     output: rows(set),
+                    left_width,
+                    right_width,
                     keyed: link.is_some_and(|link| link.keyed),
                 });
                 joins.push(Evaluated {

@@ -155,11 +155,22 @@ impl Problem<'_> {
     /// The rows around the join of two sets.
     fn join_rows(&self, left: &Input, right: &Input, output: f64) -> JoinRows {
         let link = self.graph.link(left.set, right.set);
+        let (left_width, right_width) = self.widths(left.set, right.set);
         JoinRows {
             left: left.rows,
             right: right.rows,
             output,
+            left_width,
+            right_width,
             keyed: link.is_some_and(|link| link.keyed),
+        }
+    }
+
+    /// The widths of the rows of two inputs, if the cost model uses them.
+    fn widths(&self, left: RelSet, right: RelSet) -> (f64, f64) {
+        match self.cost.uses_widths() {
+            true => (self.graph.width(left), self.graph.width(right)),
+            false => (0.0, 0.0),
         }
     }
 
@@ -222,6 +233,8 @@ fn cheaper_orientation(cost: &dyn CostModel, rows: JoinRows, tie: Ordering) -> (
     let swapped = JoinRows {
         left: rows.right,
         right: rows.left,
+        left_width: rows.right_width,
+        right_width: rows.left_width,
         ..rows
     };
     let (ab, ba) = (cost.join_cost(rows), cost.join_cost(swapped));

@@ -229,6 +229,7 @@ impl Parts {
                         right: rows_of(right.rows),
                         output: rows_of(rows),
                         keyed: kind == Some(EdgeKind::Equality),
+                        ..JoinRows::default()
                     }),
                 });
                 Span {
@@ -277,6 +278,7 @@ pub(super) fn orient(
         right: b.rows,
         output,
         keyed,
+        ..JoinRows::default()
     };
     cheaper_orientation(cost, rows, a.lowest.cmp(&b.lowest))
 }

@@ -118,12 +118,15 @@ impl<'a> PlanTable<'a> {
             false if inputs >= known.cost => return,
             false => known.rows,
         };
+        let (left_width, right_width) = self.problem.widths(a, b);
         let (cost, a_left) = cheaper_orientation(
             self.problem.cost,
             JoinRows {
                 left: plan_a.rows,
                 right: plan_b.rows,
                 output: rows,
+                left_width,
+                right_width,
                 keyed,
             },
             a.first().cmp(&b.first()),

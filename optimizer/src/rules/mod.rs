@@ -1,15 +1,19 @@
 //! The DataFusion rules and their installation.
 
 mod inject_statistics;
+mod join_estimates;
 mod large;
 mod memory;
 mod plan_lines;
+mod planner;
 mod regions;
 mod reorder_joins;
+mod select_joins;
 mod session;
 
 pub use inject_statistics::InjectStatistics;
 pub use plan_lines::{PlanLine, estimate_plan};
 pub use regions::{EstimatedRegion, estimate_regions};
 pub use reorder_joins::{ReorderJoins, observe};
+pub use select_joins::SelectJoins;
 pub use session::{JoinOrdering, SessionStateBuilderExt};

@@ -5,6 +5,7 @@
 //! its rules up to three times, and the last word must be the same as the first.
 
 use super::JoinOrdering;
+use super::join_estimates::JoinEstimate;
 use super::memory::{Memory, QueryId, RegionText};
 use crate::cost::CostModel;
 use crate::derive::Deriver;
@@ -43,6 +44,27 @@ impl ReorderJoins {
             ordering,
             memory: Memory::default(),
         }
+    }
+}
+
+impl ReorderJoins {
+    /// The estimates of the joins of a plan that this rule has optimized, for [`SelectJoins`](super::SelectJoins).
+    pub(super) fn join_estimates(
+        &self,
+        plan: &LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Option<Vec<JoinEstimate>> {
+        let options = config.options();
+        let options = options.extensions.get::<JoinwrightOptions>()?;
+        if !options.select_joins {
+            return None;
+        }
+        let parts = Parts::choose(&self.ordering, options)?;
+        let snapshot = self.catalog.snapshot();
+        let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
+        let query = QueryId::new(config, &snapshot, options);
+        pass.memory = query.map(|query| (&self.memory, query));
+        pass.estimate_joins(plan)
     }
 }
 
@@ -160,6 +182,24 @@ impl<'a> Pass<'a> {
             hint: None,
             hint_obeyed: false,
         }
+    }
+
+    pub(super) fn deriver(&self) -> &Deriver<'a> {
+        &self.deriver
+    }
+
+    /// The tree of a region as it stands, with its rows.
+    pub(super) fn written_rows(&self, region: &Region) -> TraceTree {
+        if let Some((memory, query)) = &self.memory
+            && let Some(trace) = memory.settled(query, &RegionText::new(region, &region.written))
+        {
+            return trace.tree;
+        }
+        TraceTree::new(
+            &region.written,
+            &aliases(region),
+            self.cardinalities(region).as_ref(),
+        )
     }
 
     /// An error if the hint concerns none of the regions. Queries without a join are left in peace.

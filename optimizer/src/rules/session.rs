@@ -1,15 +1,20 @@
 //! Installation into a DataFusion session.
 
-use super::{InjectStatistics, ReorderJoins};
+use super::planner::EstimatingPlanner;
+use super::{InjectStatistics, ReorderJoins, SelectJoins};
 use crate::options::JoinwrightOptions;
 use crate::registry::Registry;
 use crate::trace::TraceLog;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::optimizer::Optimizer;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use joinwright_stats::Catalog;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The name of DataFusion's physical rule that picks build sides.
+const JOIN_SELECTION: &str = "join_selection";
 
 /// What a session's join ordering is made of.
 #[derive(Debug, Clone, Default)]
@@ -25,11 +30,11 @@ pub struct JoinOrdering {
 /// Adds join ordering to the builder of a session.
 pub trait SessionStateBuilderExt {
     /// Installs the rule [`ReorderJoins`] right after DataFusion's `push_down_filter` (at the end if
-    /// there is none) and the rule [`InjectStatistics`] right before its `join_selection` (first if
-    /// there is none), and registers the options `joinwright.*`, unless the configuration has them
-    /// already.
+    /// there is none), the rule [`SelectJoins`] in the place of its `join_selection` (first if there is none) and
+    /// the rule [`InjectStatistics`] right before it, a query planner around the one that the builder has, which hands our
+    /// estimates to `SelectJoins`, and registers the options `joinwright.*`, unless the configuration has them already.
     ///
-    /// Call it after the builder's own rules and configuration are set.
+    /// Call it after the builder's own rules, query planner and configuration are set.
     #[must_use]
     fn with_join_ordering(self, catalog: Arc<Catalog>, ordering: JoinOrdering) -> Self;
 }
@@ -45,23 +50,30 @@ impl SessionStateBuilderExt for SessionStateBuilder {
             extensions.insert(JoinwrightOptions::default());
         }
         let optimizer = self.optimizer().get_or_insert_with(Optimizer::new);
-        let rule = ReorderJoins::new(Arc::clone(&catalog), ordering);
+        let rule = Arc::new(ReorderJoins::new(Arc::clone(&catalog), ordering));
         let place = optimizer
             .rules
             .iter()
             .rposition(|r| r.name() == "push_down_filter")
             .map_or(optimizer.rules.len(), |p| p + 1);
-        optimizer.rules.insert(place, Arc::new(rule));
+        optimizer.rules.insert(place, Arc::clone(&rule) as _);
         let physical = self
             .physical_optimizers()
             .get_or_insert_with(PhysicalOptimizer::new);
         let place = physical
             .rules
             .iter()
-            .position(|r| r.name() == "join_selection")
+            .position(|r| r.name() == JOIN_SELECTION)
             .unwrap_or(0);
-        let rule = InjectStatistics::new(catalog);
-        physical.rules.insert(place, Arc::new(rule));
+        let selection: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(SelectJoins::default());
+        match physical.rules.get_mut(place) {
+            Some(place) if place.name() == JOIN_SELECTION => *place = selection,
+            _ => physical.rules.insert(place, selection),
+        }
+        let injection = InjectStatistics::new(catalog);
+        physical.rules.insert(place, Arc::new(injection));
+        let planner = self.query_planner().take();
+        *self.query_planner() = Some(Arc::new(EstimatingPlanner::new(rule, planner)));
         self
     }
 }

@@ -1,0 +1,86 @@
+//! A query planner that lends the physical optimizer the estimates of the logical one.
+
+use super::join_estimates::JoinEstimates;
+use super::reorder_joins::ReorderJoins;
+use async_trait::async_trait;
+use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::catalog::Session;
+use std::sync::Arc;
+
+/// Plans as another planner does, with a copy of the session that knows the estimates of the query's joins.
+#[derive(Debug)]
+pub(super) struct EstimatingPlanner {
+    rule: Arc<ReorderJoins>,
+    /// DataFusion's own, if there is none.
+    inner: Option<Arc<dyn QueryPlanner + Send + Sync>>,
+}
+
+impl EstimatingPlanner {
+    pub(super) fn new(
+        rule: Arc<ReorderJoins>,
+        inner: Option<Arc<dyn QueryPlanner + Send + Sync>>,
+    ) -> Self {
+        Self { rule, inner }
+    }
+
+    /// The session with estimates; `None` if there are none to be had, or none to be used.
+    fn informed(&self, plan: &LogicalPlan, session: &dyn Session) -> Option<SessionState> {
+        let state = session.as_any().downcast_ref::<SessionState>()?;
+        if !has_join(plan) {
+            return None;
+        }
+        let joins = self.rule.join_estimates(plan, state)?;
+        let memory = match state.runtime_env().memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => Some(bytes),
+            _ => None,
+        };
+        let mut state = state.clone();
+        let options = state.config_mut().options_mut();
+        options.extensions.insert(JoinEstimates {
+            joins: joins.into(),
+            memory,
+        });
+        Some(state)
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for EstimatingPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let informed = self.informed(plan, session);
+        let session = match &informed {
+            Some(state) => state,
+            None => session,
+        };
+        match &self.inner {
+            Some(inner) => inner.create_physical_plan(plan, session).await,
+            None => {
+                let planner = DefaultPhysicalPlanner::default();
+                planner.create_physical_plan(plan, session).await
+            }
+        }
+    }
+}
+
+fn has_join(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::Join(_));
+        Ok(match found {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    });
+    walked.is_ok() && found
+}
