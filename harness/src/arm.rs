@@ -35,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) order: Option<bool>,
     /// Whether build sides and partition modes are chosen by this project's estimates.
     pub(crate) physical: Option<bool>,
+    /// Whether Parquet scans filter while they decode, where estimates say that it pays.
+    pub(crate) scans: Option<bool>,
     /// Whether DataFusion's own estimates see the statistics of the catalog.
     pub(crate) stats: Option<bool>,
 }
@@ -109,6 +111,7 @@ impl Arm {
         let budget = parts.budget.map(|pairs| pairs.to_string());
         let switch = |switch: Option<bool>| switch.map(|on| on_or_off(on).to_owned());
         let (order, physical) = (switch(parts.order), switch(parts.physical));
+        let scans = switch(parts.scans);
         let stats = switch(parts.stats);
         [
             ("estimator", &parts.estimator),
@@ -118,6 +121,7 @@ impl Arm {
             ("hint", &parts.hint),
             ("order", &order),
             ("physical", &physical),
+            ("scans", &scans),
             ("stats", &stats),
         ]
         .into_iter()
@@ -139,11 +143,12 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
             },
             "order" => parts.order = Some(parse_switch(&key, &value)?),
             "physical" => parts.physical = Some(parse_switch(&key, &value)?),
+            "scans" => parts.scans = Some(parse_switch(&key, &value)?),
             "hint" => parts.hint = Some(value),
             "stats" => parts.stats = Some(parse_switch(&key, &value)?),
             _ => bail!(
                 "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, budget, \
-                 hint, order, physical and stats"
+                 hint, order, physical, scans and stats"
             ),
         }
     }

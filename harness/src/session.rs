@@ -137,6 +137,7 @@ impl Session {
         let budget = parts.budget.map(|pairs| pairs.to_string());
         let switch = |switch: Option<bool>| switch.map(|on| on.to_string());
         let (order, physical) = (switch(parts.order), switch(parts.physical));
+        let scans = switch(parts.scans);
         let stats = switch(parts.stats);
         for (option, value) in [
             ("estimator", &parts.estimator),
@@ -146,6 +147,7 @@ impl Session {
             ("join_hint", &parts.hint),
             ("enabled", &order),
             ("select_joins", &physical),
+            ("scan_filters", &scans),
             ("inject_statistics", &stats),
         ] {
             if let Some(value) = value {

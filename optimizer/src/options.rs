@@ -37,6 +37,9 @@ extensions_options! {
         /// joinwright plans. Works without `enabled`.
         pub select_joins: bool, default = true
 
+        /// Whether Parquet scans filter while they decode, where estimates say that it saves time. Works with `select_joins` only.
+        pub scan_filters: bool, default = true
+
         /// Whether DataFusion's own estimates, by which it picks the build sides of joins, see the
         /// statistics of the catalog. Works without `enabled`: the order of joins then stays as it is.
         pub inject_statistics: bool, default = false

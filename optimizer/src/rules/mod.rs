@@ -8,6 +8,7 @@ mod plan_lines;
 mod planner;
 mod regions;
 mod reorder_joins;
+mod scan_filters;
 mod select_joins;
 mod session;
 
@@ -15,5 +16,6 @@ pub use inject_statistics::InjectStatistics;
 pub use plan_lines::{PlanLine, estimate_plan};
 pub use regions::{EstimatedRegion, estimate_regions};
 pub use reorder_joins::{ReorderJoins, observe};
+pub use scan_filters::ScanConstants;
 pub use select_joins::SelectJoins;
 pub use session::{JoinOrdering, SessionStateBuilderExt};

@@ -6,6 +6,7 @@
 //! recognize it leaves to DataFusion's own rule.
 
 use super::join_estimates::{JoinEstimate, JoinEstimates};
+use super::scan_filters::{ScanConstants, push_filters};
 use crate::cost::{HashJoin, HashJoinConstants, JoinMode, Side};
 use crate::options::JoinwrightOptions;
 use datafusion::arrow::datatypes::{DataType, Schema};
@@ -19,27 +20,35 @@ use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode, PiecewiseMergeJoinExec,
     SortMergeJoinExec, SymmetricHashJoinExec,
 };
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bytes assumed of a value that has no fixed width.
 const VARIABLE_WIDTH: f64 = 24.0;
-/// The share by which another way has to be cheaper than the one that the plan has.
+/// The share by which our way has to be cheaper than DataFusion's…
 const MIN_GAIN: f64 = 0.05;
+/// …and the nanoseconds. Estimates err, and so do models; what a model does not know, such as row groups that a build side's
+/// range of keys prunes, weighs more than this.
+const MIN_SAVED: f64 = 500_000.0;
 /// The share of the memory limit that a build side may be estimated to need.
 const MEMORY_SHARE: f64 = 0.25;
+/// What a byte beyond it costs, in nanoseconds.
+const OUT_OF_MEMORY: f64 = 1_000.0;
 
 /// The physical optimizer rule.
 #[derive(Debug, Default)]
 pub struct SelectJoins {
     constants: HashJoinConstants,
+    scans: ScanConstants,
 }
 
 impl SelectJoins {
     /// A rule that weighs by these constants.
-    pub fn new(constants: HashJoinConstants) -> Self {
-        Self { constants }
+    pub fn new(constants: HashJoinConstants, scans: ScanConstants) -> Self {
+        Self { constants, scans }
     }
 }
 
@@ -71,20 +80,95 @@ impl PhysicalOptimizerRule for SelectJoins {
             config,
             memory: estimates.memory.map(|bytes| bytes as f64 * MEMORY_SHARE),
         };
+        let mut decided = Decided::default();
         let mut joins = estimates.joins.iter();
-        plan.transform_up(|node| {
-            if !is_join(node.as_ref()) {
+        let plan = plan.transform_up(|node| {
+            let estimate = match is_join(node.as_ref()) {
+                true => joins.next(),
+                false => None,
+            };
+            let Some(estimate) = estimate else {
                 return Ok(Transformed::no(node));
+            };
+            if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+                let way = selection.way(join, estimate)?;
+                let selected = way.of(join)?;
+                decided.keep(&selected, way.swap, estimate);
+                return Ok(Transformed::yes(selected));
             }
-            Ok(match joins.next() {
-                Some(estimate) => match selection.select(&node, estimate)? {
-                    Some(selected) => Transformed::yes(selected),
-                    None => Transformed::no(node),
-                },
+            Ok(match selection.swapped(&node, estimate)? {
+                Some(swapped) => Transformed::yes(swapped),
                 None => Transformed::no(node),
             })
-        })
-        .data()
+        });
+        let plan = plan.data()?;
+        match wanted.is_some_and(|wanted| wanted.scan_filters) {
+            true => push_filters(&plan, &decided, &self.scans, config),
+            false => Ok(plan),
+        }
+    }
+}
+
+/// The estimated rows around a join that is decided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JoinRows {
+    pub(super) build: f64,
+    pub(super) probe: f64,
+    pub(super) output: f64,
+}
+
+/// The estimates of hash joins that are decided, by their address.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    joins: HashMap<usize, JoinRows>,
+}
+
+impl Decided {
+    /// Keeps the estimate of a join that is there now, or below the projection that restores the order of its columns.
+    fn keep(&mut self, selected: &Arc<dyn ExecutionPlan>, swapped: bool, estimate: &JoinEstimate) {
+        if !estimate.known {
+            return;
+        }
+        let join = match selected.children()[..] {
+            [input] if selected.is::<ProjectionExec>() => input,
+            _ => selected,
+        };
+        let (build, probe) = match swapped {
+            false => (estimate.left, estimate.right),
+            true => (estimate.right, estimate.left),
+        };
+        let rows = JoinRows {
+            build,
+            probe,
+            output: estimate.output,
+        };
+        self.joins.insert(address(join), rows);
+    }
+
+    /// The estimate of a node that was kept.
+    pub(super) fn of(&self, node: &Arc<dyn ExecutionPlan>) -> Option<JoinRows> {
+        self.joins.get(&address(node)).copied()
+    }
+}
+
+fn address(node: &Arc<dyn ExecutionPlan>) -> usize {
+    Arc::as_ptr(node).cast::<()>() as usize
+}
+
+/// How a join runs: with its inputs swapped or not, and in which mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Way {
+    swap: bool,
+    mode: PartitionMode,
+}
+
+impl Way {
+    fn of(self, join: &HashJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.swap {
+            return join.swap_inputs(self.mode);
+        }
+        let join = join.builder().with_partition_mode(self.mode).build()?;
+        Ok(Arc::new(join))
     }
 }
 
@@ -97,29 +181,26 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
-    /// The join as it should run; `None` if it should run as it is.
-    fn select(
+    /// A join without keys with its inputs swapped; `None` if it should run as it is.
+    fn swapped(
         &self,
         node: &Arc<dyn ExecutionPlan>,
         estimate: &JoinEstimate,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        if let Some(join) = node.downcast_ref::<HashJoinExec>() {
-            return self.hash_join(join, estimate);
-        }
         if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
             let swap = join.join_type().supports_swap()
-                && self.smaller_right(join.left(), join.right(), estimate)?;
+                && self.gathers_right(join.left(), join.right(), estimate)?;
             return swap.then(|| join.swap_inputs()).transpose();
         }
         if let Some(join) = node.downcast_ref::<CrossJoinExec>() {
-            let swap = self.smaller_right(join.left(), join.right(), estimate)?;
+            let swap = self.gathers_right(join.left(), join.right(), estimate)?;
             return swap.then(|| join.swap_inputs()).transpose();
         }
         Ok(None)
     }
 
-    /// Whether the right input is the one to be gathered.
-    fn smaller_right(
+    /// Whether the right input of a join without keys is the one to be gathered: the one of fewer bytes.
+    fn gathers_right(
         &self,
         left: &Arc<dyn ExecutionPlan>,
         right: &Arc<dyn ExecutionPlan>,
@@ -128,67 +209,85 @@ impl Selection<'_> {
         if !self.config.optimizer.join_reordering {
             return Ok(false);
         }
-        let Some(sides) = Sides::new(left, right, estimate)? else {
-            return Ok(false);
-        };
+        if !estimate.known {
+            return Ok(larger(&Size::of(left)?, &Size::of(right)?));
+        }
+        let sides = Sides::new(left, right, estimate);
         let bytes = |side: Side| side.rows * side.width.max(1.0);
         Ok(bytes(sides.right) < bytes(sides.left) * (1.0 - MIN_GAIN))
     }
 
-    fn hash_join(
-        &self,
-        join: &HashJoinExec,
-        estimate: &JoinEstimate,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let optimizer = &self.config.optimizer;
-        let kind = *join.join_type();
-        let may_swap = optimizer.join_reordering && kind.supports_swap() && !join.null_aware;
-        let modes: &[PartitionMode] = match join.partition_mode() {
-            // It has to see whether there is any NULL at all.
-            _ if join.null_aware => &[PartitionMode::CollectLeft],
-            PartitionMode::Auto => &[PartitionMode::CollectLeft, PartitionMode::Partitioned],
-            PartitionMode::CollectLeft => &[PartitionMode::CollectLeft],
-            PartitionMode::Partitioned => &[PartitionMode::Partitioned],
-        };
-        let sides = Sides::new(join.left(), join.right(), estimate)?;
-        let Some(sides) = sides else {
-            return Ok(Some(Arc::new(
-                join.builder()
-                    .with_partition_mode(modes[modes.len() - 1])
-                    .build()?,
-            )));
-        };
+    /// How a hash join should run.
+    fn way(&self, join: &HashJoinExec, estimate: &JoinEstimate) -> Result<Way> {
+        let default = self.default_way(join)?;
+        if !estimate.known {
+            return Ok(default);
+        }
+        let sides = Sides::new(join.left(), join.right(), estimate);
         let output = Side {
             rows: sides.output,
             width: width(&join.schema()),
         };
-        let mut best: Option<(f64, bool, PartitionMode)> = None;
-        for swap in [false, true] {
-            if swap && !may_swap {
-                continue;
-            }
-            let (build, probe) = match swap {
+        let time = |way: Way| {
+            let (build, probe) = match way.swap {
                 false => (sides.left, sides.right),
                 true => (sides.right, sides.left),
             };
-            for mode in modes {
-                let time = self.time(*mode, build, probe, output);
-                // The sides that the plan has were chosen by the search, or by who wrote the query.
-                let time = if swap { time } else { time * (1.0 - MIN_GAIN) };
-                if best.is_none_or(|(least, ..)| time < least) {
-                    best = Some((time, swap, *mode));
+            self.time(way.mode, build, probe, output)
+        };
+        let default_time = time(default);
+        let mut best = (default, default_time * (1.0 - MIN_GAIN) - MIN_SAVED);
+        for mode in modes(join) {
+            for swap in [false, true] {
+                let way = Way { swap, mode: *mode };
+                let time = time(way);
+                if (!swap || self.may_swap(join)) && time < best.1 {
+                    best = (way, time);
                 }
             }
         }
-        let Some((_, swap, mode)) = best else {
-            return Ok(None);
+        Ok(best.0)
+    }
+
+    fn may_swap(&self, join: &HashJoinExec) -> bool {
+        self.config.optimizer.join_reordering
+            && join.join_type().supports_swap()
+            && !join.null_aware
+    }
+
+    /// What DataFusion's `join_selection` does.
+    fn default_way(&self, join: &HashJoinExec) -> Result<Way> {
+        let (left, right) = (Size::of(join.left())?, Size::of(join.right())?);
+        let optimizer = &self.config.optimizer;
+        let small = |size: &Size| match (size.bytes, size.rows) {
+            (Some(bytes), _) => bytes < optimizer.hash_join_single_partition_threshold,
+            (None, Some(rows)) => rows < optimizer.hash_join_single_partition_threshold_rows,
+            (None, None) => false,
         };
-        if swap {
-            return join.swap_inputs(mode).map(Some);
-        }
-        Ok(Some(Arc::new(
-            join.builder().with_partition_mode(mode).build()?,
-        )))
+        let may_swap = self.may_swap(join);
+        let swap = may_swap && larger(&left, &right);
+        let collect = PartitionMode::CollectLeft;
+        let mode = *join.partition_mode();
+        Ok(match (mode, small(&left), small(&right)) {
+            (PartitionMode::Partitioned, ..) => Way { swap, mode },
+            (PartitionMode::CollectLeft, ..) => Way { swap, mode },
+            (PartitionMode::Auto, true, true) => Way {
+                swap,
+                mode: collect,
+            },
+            (PartitionMode::Auto, true, false) => Way {
+                swap: false,
+                mode: collect,
+            },
+            (PartitionMode::Auto, false, true) if may_swap => Way {
+                swap: true,
+                mode: collect,
+            },
+            (PartitionMode::Auto, ..) => Way {
+                swap,
+                mode: modes(join)[modes(join).len() - 1],
+            },
+        })
     }
 
     fn time(&self, mode: PartitionMode, build: Side, probe: Side, output: Side) -> f64 {
@@ -200,9 +299,44 @@ impl Selection<'_> {
         // Too much to be gathered is worse than slow: the query fails.
         let bytes = build.rows * build.width;
         match self.memory {
-            Some(most) if bytes > most => time + 1e3 * bytes,
+            Some(most) if bytes > most => time + OUT_OF_MEMORY * bytes,
             _ => time,
         }
+    }
+}
+
+/// The modes in which a join may run, that of DataFusion's large joins last.
+fn modes(join: &HashJoinExec) -> &'static [PartitionMode] {
+    match join.partition_mode() {
+        // It has to see whether there is any NULL at all.
+        _ if join.null_aware => &[PartitionMode::CollectLeft],
+        PartitionMode::Auto => &[PartitionMode::CollectLeft, PartitionMode::Partitioned],
+        PartitionMode::CollectLeft => &[PartitionMode::CollectLeft],
+        PartitionMode::Partitioned => &[PartitionMode::Partitioned],
+    }
+}
+
+/// The size of an input by DataFusion's statistics.
+struct Size {
+    bytes: Option<usize>,
+    rows: Option<usize>,
+}
+
+impl Size {
+    fn of(plan: &Arc<dyn ExecutionPlan>) -> Result<Self> {
+        let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new())?;
+        Ok(Self {
+            bytes: statistics.total_byte_size.get_value().copied(),
+            rows: statistics.num_rows.get_value().copied(),
+        })
+    }
+}
+
+/// Whether the left input is the larger one, as far as DataFusion knows.
+fn larger(left: &Size, right: &Size) -> bool {
+    match ((left.bytes, right.bytes), (left.rows, right.rows)) {
+        ((Some(left), Some(right)), _) | (_, (Some(left), Some(right))) => left > right,
+        _ => false,
     }
 }
 
@@ -215,38 +349,21 @@ struct Sides {
 }
 
 impl Sides {
-    /// By the estimate if there is one, else by DataFusion's; `None` if neither knows.
     fn new(
         left: &Arc<dyn ExecutionPlan>,
         right: &Arc<dyn ExecutionPlan>,
         estimate: &JoinEstimate,
-    ) -> Result<Option<Self>> {
-        let (left_width, right_width) = (width(&left.schema()), width(&right.schema()));
-        let (left, right, output) = match estimate.known {
-            true => (estimate.left, estimate.right, estimate.output),
-            false => match (default_rows(left)?, default_rows(right)?) {
-                (Some(left), Some(right)) => (left, right, left.max(right)),
-                _ => return Ok(None),
-            },
+    ) -> Self {
+        let side = |rows, plan: &Arc<dyn ExecutionPlan>| Side {
+            rows,
+            width: width(&plan.schema()),
         };
-        Ok(Some(Self {
-            left: Side {
-                rows: left,
-                width: left_width,
-            },
-            right: Side {
-                rows: right,
-                width: right_width,
-            },
-            output,
-        }))
+        Self {
+            left: side(estimate.left, left),
+            right: side(estimate.right, right),
+            output: estimate.output,
+        }
     }
-}
-
-/// The rows that DataFusion estimates.
-fn default_rows(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<f64>> {
-    let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new())?;
-    Ok(statistics.num_rows.get_value().map(|rows| *rows as f64))
 }
 
 /// Bytes of a row.
@@ -255,7 +372,7 @@ fn width(schema: &Schema) -> f64 {
     fields.map(|field| value_width(field.data_type())).sum()
 }
 
-fn value_width(data_type: &DataType) -> f64 {
+pub(super) fn value_width(data_type: &DataType) -> f64 {
     match data_type {
         DataType::Boolean | DataType::Null => 1.0,
         DataType::FixedSizeBinary(bytes) => f64::from(*bytes),

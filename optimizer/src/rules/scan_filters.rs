@@ -1,0 +1,330 @@
+//! Which Parquet scans filter while they decode.
+//!
+//! DataFusion's scans decode all columns of all rows, and leave predicates to a `FilterExec` and what a join does not
+//! find to the join, unless `execution.parquet.pushdown_filters` is set for all scans of a session. Then a scan decodes the columns of a
+//! predicate first and the others only for the rows that pass; so it does with the keys that joins found on their build
+//! sides. That saves much where few rows pass and many columns wait, and costs where most rows pass. With estimates of
+//! both the choice can be made scan by scan.
+
+use super::select_joins::{Decided, JoinRows, value_width};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{JoinSide, JoinType, Result};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::split_conjunction;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What a scan's work costs, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ScanConstants {
+    /// To decode a value.
+    pub decode_value: f64,
+    /// To decode a byte of a value.
+    pub decode_byte: f64,
+    /// To evaluate one conjunct on a row and keep its outcome.
+    pub conjunct: f64,
+    /// To look up a row's key among those of a build side.
+    pub lookup: f64,
+    /// To step over a row that does not pass, for each column that is read late.
+    pub skip: f64,
+}
+
+impl Default for ScanConstants {
+    fn default() -> Self {
+        Self {
+            decode_value: 3.0,
+            decode_byte: 0.25,
+            conjunct: 12.0,
+            lookup: 20.0,
+            skip: 1.0,
+        }
+    }
+}
+
+/// The share of a scan's time that has to be saved, and the nanoseconds.
+const MIN_GAIN: f64 = 0.15;
+const MIN_SAVED: f64 = 1_000_000.0;
+
+/// A build side's keys that rows have to be among.
+#[derive(Debug, Clone, Copy)]
+struct Demand {
+    /// The column of the key, in the schema of the node that is asked.
+    column: usize,
+    /// The share of rows that is.
+    keep: f64,
+}
+
+/// What is known of a node from the nodes above it.
+#[derive(Debug, Clone, Default)]
+struct Above {
+    demands: Vec<Demand>,
+    /// Estimated rows of the node, or of a filter of it.
+    rows: Option<f64>,
+    /// Conjuncts of the filters between, each with the columns it needs, in the schema of the node.
+    conjuncts: Vec<Vec<usize>>,
+}
+
+/// The plan with those scans that gain by it told to filter while they decode. `decided` are the estimates of its hash joins.
+pub(super) fn push_filters(
+    plan: &Arc<dyn ExecutionPlan>,
+    decided: &Decided,
+    constants: &ScanConstants,
+    config: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if config.execution.parquet.pushdown_filters {
+        return Ok(Arc::clone(plan));
+    }
+    let walk = Walk {
+        decided,
+        constants,
+        dynamic: config.optimizer.enable_join_dynamic_filter_pushdown,
+    };
+    Ok(walk
+        .visit(plan, Above::default())?
+        .unwrap_or_else(|| Arc::clone(plan)))
+}
+
+struct Walk<'a> {
+    decided: &'a Decided,
+    constants: &'a ScanConstants,
+    /// Whether joins hand the keys of their build sides to scans.
+    dynamic: bool,
+}
+
+impl Walk<'_> {
+    /// The node with its scans told; `None` if it stays as it is.
+    #[recursive::recursive]
+    fn visit(
+        &self,
+        node: &Arc<dyn ExecutionPlan>,
+        above: Above,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(scan) = node.downcast_ref::<DataSourceExec>() {
+            return self.scan(scan, &above);
+        }
+        let below = self.below(node, above);
+        let mut changed = false;
+        let mut children = vec![];
+        for (child, above) in node.children().into_iter().zip(below) {
+            let told = self.visit(child, above)?;
+            changed |= told.is_some();
+            children.push(told.unwrap_or_else(|| Arc::clone(child)));
+        }
+        match changed {
+            true => replace_children_if_necessary(Arc::clone(node), children).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// What the children of a node are asked for.
+    fn below(&self, node: &Arc<dyn ExecutionPlan>, above: Above) -> Vec<Above> {
+        if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+            return self.below_join(join, self.decided.of(node), above);
+        }
+        if let Some(filter) = node.downcast_ref::<FilterExec>() {
+            let projection = filter.projection().as_ref();
+            let below = |column: usize| match projection {
+                Some(projection) => projection.get(column).copied(),
+                None => Some(column),
+            };
+            let mut above = above.mapped(below);
+            let conjuncts = split_conjunction(filter.predicate());
+            above
+                .conjuncts
+                .extend(conjuncts.into_iter().map(|conjunct| columns_of(conjunct)));
+            return vec![above];
+        }
+        if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
+            let below = |column: usize| {
+                let expr = &projection.expr().get(column)?.expr;
+                Some(expr.downcast_ref::<Column>()?.index())
+            };
+            return vec![above.mapped(below)];
+        }
+        if node.is::<RepartitionExec>() || node.is::<CoalescePartitionsExec>() {
+            return vec![above];
+        }
+        vec![Above::default(); node.children().len()]
+    }
+
+    fn below_join(
+        &self,
+        join: &HashJoinExec,
+        rows: Option<JoinRows>,
+        above: Above,
+    ) -> Vec<Above> {
+        let (keeps_left, keeps_right) = join.join_type().on_lr_is_preserved();
+        let projection = join.projection.as_ref();
+        // The left columns come first, if the join has any.
+        let fields = join.left().schema().fields().len();
+        let lefts = match join.join_type() {
+            JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => 0,
+            _ => fields,
+        };
+        let to_side = |side: JoinSide| {
+            move |column: usize| {
+                let column = match projection {
+                    Some(projection) => *projection.get(column)?,
+                    None => column,
+                };
+                match side {
+                    JoinSide::Left => (column < lefts).then_some(column),
+                    _ => column.checked_sub(lefts),
+                }
+            }
+        };
+        let demands = match join.join_type() {
+            // A mark is no column of either side.
+            JoinType::LeftMark | JoinType::RightMark => vec![],
+            _ => above.demands,
+        };
+        // Filters above a join are DataFusion's to push, and have been pushed as far as they go.
+        let demands = Above {
+            demands,
+            ..Above::default()
+        };
+        let side = |keeps: bool, side: JoinSide| match keeps {
+            true => demands.clone().mapped(to_side(side)),
+            false => Above::default(),
+        };
+        let mut left = side(keeps_left, JoinSide::Left);
+        let mut right = side(keeps_right, JoinSide::Right);
+        let Some(rows) = rows else {
+            return vec![left, right];
+        };
+        left.rows = Some(rows.build);
+        right.rows = Some(rows.probe);
+        if self.dynamic && keeps_right && !join.null_aware {
+            let keep = (rows.output / rows.probe.max(1.0)).min(1.0);
+            let keys = join.on().iter();
+            let key = keys.filter_map(|(_, key)| Some(key.downcast_ref::<Column>()?.index()));
+            // A lookup is by all keys at once; the first one tells which scan is asked.
+            right.demands.extend(key.take(1).map(|column| Demand {
+                column,
+                keep,
+            }));
+        }
+        vec![left, right]
+    }
+
+    /// The scan, if it should filter while it decodes.
+    fn scan(
+        &self,
+        exec: &DataSourceExec,
+        above: &Above,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        // Predicates alone gain little: evaluating them stage by stage costs about what late decoding saves.
+        if above.demands.is_empty() {
+            return Ok(None);
+        }
+        let Some(scan) = exec.data_source().downcast_ref::<FileScanConfig>() else {
+            return Ok(None);
+        };
+        let Some(source) = scan.file_source().downcast_ref::<ParquetSource>() else {
+            return Ok(None);
+        };
+        if scan.limit.is_some() {
+            return Ok(None);
+        }
+        let statistics = StatisticsContext::new().compute(exec, &StatisticsArgs::new())?;
+        let Some(rows) = statistics.num_rows.get_value() else {
+            return Ok(None);
+        };
+        let schema = exec.schema();
+        let types: Vec<&DataType> = schema.fields().iter().map(|f| f.data_type()).collect();
+        if !self.gains(*rows as f64, &types, above) {
+            return Ok(None);
+        }
+        let source = Arc::new(source.clone().with_pushdown_filters(true));
+        let scan = FileScanConfigBuilder::from(scan.clone())
+            .with_source(source)
+            .build();
+        Ok(Some(Arc::new(exec.clone().with_data_source(Arc::new(scan)))))
+    }
+
+    /// Whether it saves time to decode the columns of filters first.
+    fn gains(&self, rows: f64, types: &[&DataType], above: &Above) -> bool {
+        let c = self.constants;
+        let decode = |columns: &BTreeSet<usize>| -> f64 {
+            let types = columns.iter().filter_map(|column| types.get(*column));
+            types
+                .map(|t| c.decode_value + c.decode_byte * value_width(t))
+                .sum()
+        };
+        let of_scan = |keep: Option<f64>| keep.map_or(1.0, |keep| keep.clamp(0.0, 1.0));
+        let filtered = of_scan(above.rows.map(|kept| kept / rows.max(1.0)));
+        let all: BTreeSet<usize> = (0..types.len()).collect();
+        let plain = rows * decode(&all) + rows * c.conjunct * above.conjuncts.len() as f64;
+        // Conjuncts come one after the other, in the order of the predicate, then the keys of joins.
+        let mut early = BTreeSet::new();
+        let mut passing = rows;
+        let mut time = 0.0;
+        let share = filtered.powf(1.0 / above.conjuncts.len().max(1) as f64);
+        for conjunct in &above.conjuncts {
+            let new: BTreeSet<usize> = conjunct.iter().copied().filter(|i| early.insert(*i)).collect();
+            time += passing * (2.0 * c.conjunct + decode(&new)) + (rows - passing) * c.skip;
+            passing *= share;
+        }
+        let mut saved = 0.0;
+        for demand in &above.demands {
+            let new: BTreeSet<usize> = early.insert(demand.column).then_some(demand.column).into_iter().collect();
+            time += passing * (c.conjunct + c.lookup + decode(&new)) + (rows - passing) * c.skip;
+            // What does not pass here is not looked up in the join.
+            saved += passing * (1.0 - demand.keep) * c.lookup;
+            passing *= demand.keep;
+        }
+        let late: BTreeSet<usize> = all.difference(&early).copied().collect();
+        time += passing * decode(&late) + (rows - passing) * c.skip * late.len() as f64;
+        let gain = plain + saved - time;
+        gain > MIN_SAVED && gain > MIN_GAIN * plain
+    }
+}
+
+impl Above {
+    /// In the schema of a node below, where `below` finds columns.
+    fn mapped(self, below: impl Fn(usize) -> Option<usize>) -> Self {
+        let demands = self.demands.into_iter();
+        let demands = demands.filter_map(|demand| {
+            Some(Demand {
+                column: below(demand.column)?,
+                ..demand
+            })
+        });
+        let conjuncts = self.conjuncts.into_iter();
+        let conjuncts = conjuncts
+            .filter_map(|columns| columns.into_iter().map(&below).collect::<Option<Vec<_>>>());
+        Self {
+            demands: demands.collect(),
+            rows: self.rows,
+            conjuncts: conjuncts.collect(),
+        }
+    }
+}
+
+/// The columns that an expression uses.
+fn columns_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
+    let mut columns = vec![];
+    // The closure returns no error.
+    let _ = expr.apply(|node| {
+        if let Some(column) = node.downcast_ref::<Column>()
+            && !columns.contains(&column.index())
+        {
+            columns.push(column.index());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    columns
+}
