@@ -33,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) hint: Option<String>,
     /// Whether DataFusion's own estimates see the statistics of the catalog.
     pub(crate) stats: Option<bool>,
+    /// Whether small relations may form cross products.
+    pub(crate) cross: Option<bool>,
 }
 
 /// One arm, under the name it was given on the command line.
@@ -103,7 +105,8 @@ impl Arm {
             Kind::Default | Kind::Literal => return BTreeMap::new(),
         };
         let budget = parts.budget.map(|pairs| pairs.to_string());
-        let stats = parts.stats.map(|stats| on_or_off(stats).to_owned());
+        let switch = |part: Option<bool>| part.map(|on| on_or_off(on).to_owned());
+        let (stats, cross) = (switch(parts.stats), switch(parts.cross));
         [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
@@ -111,6 +114,7 @@ impl Arm {
             ("budget", &budget),
             ("hint", &parts.hint),
             ("stats", &stats),
+            ("cross", &cross),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
@@ -136,9 +140,10 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
             }
             "hint" => parts.hint = Some(value),
             "stats" => parts.stats = Some(parse_switch(&key, &value)?),
+            "cross" => parts.cross = Some(parse_switch(&key, &value)?),
             _ => bail!(
                 "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, physical, \
-                 budget, hint and stats"
+                 budget, hint, stats and cross"
             ),
         }
     }
@@ -218,7 +223,7 @@ mod tests {
             (&Kind::DefaultStats, "on")
         );
         let arm = Arm::parse(
-            "estimator=simpli,enumerator=quickpick:10,42,cost=cout,physical=off,budget=99,stats=on",
+            "estimator=simpli,enumerator=quickpick:10,42,cost=cout,physical=off,budget=99,stats=on,cross=off",
             &known(),
         )
         .unwrap();
@@ -228,7 +233,7 @@ mod tests {
         assert_eq!(parts.estimator.as_deref(), Some("simpli"));
         assert_eq!(parts.enumerator.as_deref(), Some("quickpick:10,42"));
         assert_eq!(parts.budget, Some(99));
-        assert_eq!(parts.stats, Some(true));
+        assert_eq!((parts.stats, parts.cross), (Some(true), Some(false)));
         assert_eq!(arm.options()["enumerator"], "quickpick:10,42");
     }
 

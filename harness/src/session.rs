@@ -135,6 +135,7 @@ impl Session {
         };
         let budget = parts.budget.map(|pairs| pairs.to_string());
         let stats = parts.stats.map(|stats| stats.to_string());
+        let cross = parts.cross.map(|cross| cross.to_string());
         for (option, value) in [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
@@ -142,6 +143,7 @@ impl Session {
             ("budget", &budget),
             ("join_hint", &parts.hint),
             ("inject_statistics", &stats),
+            ("cross_products", &cross),
         ] {
             if let Some(value) = value {
                 self.set(&format!("joinwright.{option}"), value)?;

@@ -106,13 +106,8 @@ impl ForcedTree {
         }
         // A product may take a relation to the wrong side of an operator, and only what no operator speaks of is
         // certain to be on no side.
-        let near = graph.operators().iter().find(|o| {
-            let rules = o.rules.iter();
-            rules
-                .map(|rule| rule.if_any.union(rule.then_all))
-                .chain([o.relations, o.left, o.right])
-                .any(|set| set.intersects(both))
-        });
+        let mut operators = graph.operators().iter();
+        let near = operators.find(|o| o.mentioned().intersects(both));
         near.map(|operator| Forbidden::Product {
             kind: operator.kind,
         })

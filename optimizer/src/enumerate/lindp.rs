@@ -454,7 +454,7 @@ impl Intervals for Products<'_> {
             }
             let (joins, keys) = match edge.kind {
                 Some(EdgeKind::Equality) => (1, 1),
-                Some(EdgeKind::Theta) => (1, 0),
+                Some(EdgeKind::Theta | EdgeKind::Product) => (1, 0),
                 None => (0, 0),
             };
             for inside in &mut self.current[to..] {

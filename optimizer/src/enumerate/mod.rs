@@ -18,8 +18,8 @@
 //! [`PlanSpace`] counts the trees that a search chooses from, and draws some of them.
 //!
 //! A search has a budget in csg-cmp-pairs, not in time, so that it finds the same plan on every
-//! machine. No search forms a cross product inside a connected component; components are joined
-//! with each other last, smallest product first.
+//! machine. No search forms a cross product inside a connected component, but for those that [`with_products`] allows;
+//! components are joined with each other last, smallest product first.
 
 mod adaptive;
 mod dpccp;
@@ -34,6 +34,7 @@ mod ikkbz;
 mod lindp;
 mod parts;
 mod plan_table;
+mod products;
 mod quickpick;
 mod simpli;
 mod space;
@@ -49,6 +50,7 @@ pub use goo_dp::GooDp;
 pub use hint::{Forbidden, ForcedTree, HintError, JoinHint};
 pub use ikkbz::IkkBz;
 pub use lindp::LinDp;
+pub use products::with_products;
 pub use quickpick::QuickPick;
 pub use simpli::SimpliOrder;
 pub use space::PlanSpace;

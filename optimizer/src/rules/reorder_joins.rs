@@ -9,7 +9,9 @@ use super::memory::{Memory, QueryId, RegionText};
 use crate::cost::CostModel;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
-use crate::enumerate::{Enumerator, ForcedTree, HintError, JoinHint, Problem, Written, constrain};
+use crate::enumerate::{
+    Enumerator, ForcedTree, HintError, JoinHint, Problem, Written, constrain, with_products,
+};
 use crate::estimate::{Cardinalities, CardinalityEstimator, OperatorRows, WithOperators};
 use crate::extract::{self, Expansion, Kinds, MARKS, Region, rename_columns};
 use crate::join_graph::{EdgeKind, JoinKind};
@@ -298,8 +300,11 @@ impl<'a> Pass<'a> {
             trace.planning_us = planning_us();
             return Ok(Some((trace, None)));
         }
-        let graph = region.join_graph();
         let cardinalities = self.cardinalities(&region);
+        let mut graph = region.join_graph();
+        if self.options.cross_products {
+            graph = with_products(graph, cardinalities.as_ref(), self.options.budget);
+        }
         let problem = Problem {
             graph: &graph,
             cardinalities: cardinalities.as_ref(),

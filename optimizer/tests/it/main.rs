@@ -5,6 +5,7 @@ mod joinwright;
 mod large;
 mod mixed_joins;
 mod plans;
+mod products;
 mod same_rows;
 mod statistics;
 mod support;
