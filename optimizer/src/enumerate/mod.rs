@@ -22,6 +22,7 @@
 //! components are joined with each other last, smallest product first.
 
 mod adaptive;
+mod contraction;
 mod dpccp;
 mod dphyp;
 mod exhaustive;
@@ -31,6 +32,7 @@ mod goo_dp;
 mod goo_heap;
 mod hint;
 mod ikkbz;
+mod intervals;
 mod lindp;
 mod parts;
 mod plan_table;
@@ -254,9 +256,26 @@ fn best_orientation(
 pub(crate) mod testing {
     use super::*;
     use crate::conflicts::{OperatorNode, OperatorTree};
+    use crate::cost::Cout;
     use crate::estimate::ProductRows;
     use crate::join_graph::{EdgeKind, JoinKind};
     use proptest::prelude::*;
+
+    /// What a search is given, with costs by C_out.
+    pub(crate) fn problem<'a>(
+        graph: &'a JoinGraph,
+        cardinalities: &'a dyn Cardinalities,
+        written: &'a JoinTree,
+        budget: u64,
+    ) -> Problem<'a> {
+        Problem {
+            graph,
+            cardinalities,
+            cost: &Cout,
+            written,
+            budget,
+        }
+    }
 
     /// Random rows by set, from a hash: any set has the same rows whenever it is asked for.
     #[derive(Debug)]

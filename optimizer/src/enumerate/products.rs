@@ -59,10 +59,9 @@ pub fn with_products(graph: JoinGraph, rows: &dyn Cardinalities, budget: u64) ->
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
-    use super::super::{Adaptive, Enumerator, Exhaustive, Problem};
+    use super::super::{Adaptive, Enumerator, Exhaustive};
     use super::*;
     use crate::conflicts::operators;
-    use crate::cost::Cout;
     use crate::estimate::ProductRows;
     use crate::join_graph::{JoinKind, Operator};
     use proptest::prelude::*;
@@ -78,13 +77,7 @@ mod tests {
     fn check(graph: JoinGraph, rows: &ProductRows, cost: f64, product: bool) {
         let graph = with_products(graph, rows, 1_000);
         let written = in_order(3);
-        let problem = Problem {
-            graph: &graph,
-            cardinalities: rows,
-            cost: &Cout,
-            written: &written,
-            budget: 1_000,
-        };
+        let problem = problem(&graph, rows, &written, 1_000);
         let solution = Adaptive.search(&problem);
         assert!((solution.cost - cost).abs() < 1e-6 * cost, "{solution:?}");
         let mut found = false;
@@ -157,13 +150,7 @@ mod tests {
                 (&more, &Exhaustive),
             ]
             .map(|(graph, search)| {
-                let problem = Problem {
-                    graph,
-                    cardinalities: &rows,
-                    cost: &Cout,
-                    written: &written,
-                    budget: u64::MAX,
-                };
+                let problem = problem(graph, &rows, &written, u64::MAX);
                 search.search(&problem).cost
             });
             prop_assert!(with <= without * (1.0 + 1e-9));
