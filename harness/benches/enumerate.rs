@@ -31,7 +31,7 @@ fn main() {
 }
 
 /// The budget of the optimizer's options.
-const BUDGET: u64 = 50_000;
+const BUDGET: u64 = 100_000;
 
 #[derive(Debug)]
 struct Table(Vec<f64>);

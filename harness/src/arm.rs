@@ -39,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) scans: Option<bool>,
     /// Whether DataFusion's own estimates see the statistics of the catalog.
     pub(crate) stats: Option<bool>,
+    /// Whether small relations may form cross products.
+    pub(crate) cross: Option<bool>,
 }
 
 /// One arm, under the name it was given on the command line.
@@ -109,10 +111,13 @@ impl Arm {
             Kind::Default | Kind::Literal => return BTreeMap::new(),
         };
         let budget = parts.budget.map(|pairs| pairs.to_string());
-        let switch = |switch: Option<bool>| switch.map(|on| on_or_off(on).to_owned());
+        let switch = |part: Option<bool>| part.map(|on| on_or_off(on).to_owned());
         let (order, physical) = (switch(parts.order), switch(parts.physical));
-        let scans = switch(parts.scans);
-        let stats = switch(parts.stats);
+        let (scans, stats, cross) = (
+            switch(parts.scans),
+            switch(parts.stats),
+            switch(parts.cross),
+        );
         [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
@@ -123,6 +128,7 @@ impl Arm {
             ("physical", &physical),
             ("scans", &scans),
             ("stats", &stats),
+            ("cross", &cross),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
@@ -146,9 +152,10 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
             "scans" => parts.scans = Some(parse_switch(&key, &value)?),
             "hint" => parts.hint = Some(value),
             "stats" => parts.stats = Some(parse_switch(&key, &value)?),
+            "cross" => parts.cross = Some(parse_switch(&key, &value)?),
             _ => bail!(
                 "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, budget, \
-                 hint, order, physical, scans and stats"
+                 hint, order, physical, scans, stats and cross"
             ),
         }
     }
@@ -228,7 +235,7 @@ mod tests {
             (&Kind::DefaultStats, "on")
         );
         let arm = Arm::parse(
-            "estimator=simpli,enumerator=quickpick:10,42,cost=cout,physical=off,budget=99,stats=on",
+            "estimator=simpli,enumerator=quickpick:10,42,cost=cout,physical=off,budget=99,stats=on,cross=off",
             &known(),
         )
         .unwrap();
@@ -238,7 +245,7 @@ mod tests {
         assert_eq!(parts.estimator.as_deref(), Some("simpli"));
         assert_eq!(parts.enumerator.as_deref(), Some("quickpick:10,42"));
         assert_eq!(parts.budget, Some(99));
-        assert_eq!(parts.stats, Some(true));
+        assert_eq!((parts.stats, parts.cross), (Some(true), Some(false)));
         assert_eq!((parts.physical, parts.order), (Some(false), None));
         assert_eq!(arm.options()["enumerator"], "quickpick:10,42");
     }

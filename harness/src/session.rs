@@ -135,10 +135,13 @@ impl Session {
             Kind::Default | Kind::Literal => return Ok(()),
         };
         let budget = parts.budget.map(|pairs| pairs.to_string());
-        let switch = |switch: Option<bool>| switch.map(|on| on.to_string());
+        let switch = |part: Option<bool>| part.map(|on| on.to_string());
         let (order, physical) = (switch(parts.order), switch(parts.physical));
-        let scans = switch(parts.scans);
-        let stats = switch(parts.stats);
+        let (scans, stats, cross) = (
+            switch(parts.scans),
+            switch(parts.stats),
+            switch(parts.cross),
+        );
         for (option, value) in [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
@@ -149,6 +152,7 @@ impl Session {
             ("select_joins", &physical),
             ("scan_filters", &scans),
             ("inject_statistics", &stats),
+            ("cross_products", &cross),
         ] {
             if let Some(value) = value {
                 self.set(&format!("joinwright.{option}"), value)?;

@@ -13,6 +13,8 @@ use petgraph::visit::EdgeRef;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EdgeKind {
+    /// No predicate at all: the two may form a cross product, see [`with_products`](crate::enumerate::with_products).
+    Product,
     /// A predicate that no hash join can use: `a.x < b.y`.
     Theta,
     /// An equality, written or implied.
@@ -84,6 +86,14 @@ pub struct ConflictRule {
 }
 
 impl Operator {
+    /// All relations that it speaks of. What no operator of a graph mentions may be joined anywhere.
+    pub fn mentioned(&self) -> RelSet {
+        let rules = self.rules.iter();
+        let of_rules = rules.map(|rule| rule.if_any.union(rule.then_all));
+        let own = self.relations.union(self.left).union(self.right);
+        of_rules.fold(own, RelSet::union)
+    }
+
     /// Whether the join of `a` and `b` can be this operator; `Some(true)` if `b` is its left input.
     pub fn applicable(&self, a: RelSet, b: RelSet) -> Option<bool> {
         let both = a.union(b);
@@ -124,6 +134,8 @@ pub struct JoinGraph {
     edges: Vec<(usize, usize, EdgeKind)>,
     /// By relation: those that any plain edge connects it with.
     neighbors: Vec<RelSet>,
+    /// By relation: those that a predicate of a plain edge connects it with.
+    related: Vec<RelSet>,
     /// By relation: those that an equality of a plain edge connects it with.
     keyed: Vec<RelSet>,
     /// Inner predicates on three relations or more.
@@ -131,6 +143,8 @@ pub struct JoinGraph {
     operators: Vec<Operator>,
     /// By relation the bytes of a row; empty if they are not known.
     widths: Vec<u32>,
+    /// The relations that operators speak of.
+    restricted: RelSet,
     /// Hyperedges of operators and predicates in both directions: who has all of the first has a way to the second.
     ways: Vec<(RelSet, RelSet)>,
 }
@@ -140,7 +154,7 @@ const MOST_PREDICATE_RELATIONS: usize = 6;
 
 impl JoinGraph {
     /// A graph over relations `0..count` with the given edges. Edges from a relation to itself are dropped; of several
-    /// between the same two relations an equality counts.
+    /// between the same two relations the greatest kind counts.
     ///
     /// # Panics
     /// If an edge names a relation that is not there; callers take both from the region they extracted.
@@ -156,18 +170,23 @@ impl JoinGraph {
             .filter(|(a, b, _)| a != b)
             .map(|(a, b, kind)| (a.min(b), a.max(b), kind))
             .collect();
-        // The greater kind, an equality, comes first and stays.
+        // The greatest kind comes first and stays.
         edges.sort_unstable_by(|x, y| (x.0, x.1).cmp(&(y.0, y.1)).then(y.2.cmp(&x.2)));
         edges.dedup_by_key(|(a, b, _)| (*a, *b));
         let words = if count <= MAX_RELATIONS { count } else { 0 };
         let mut neighbors = vec![RelSet::EMPTY; words];
-        let mut keyed = vec![RelSet::EMPTY; words];
+        let mut related = neighbors.clone();
+        let mut keyed = neighbors.clone();
         if words > 0 {
             for (a, b, kind) in &edges {
                 for (from, to) in [(*a, *b), (*b, *a)] {
-                    neighbors[from] = neighbors[from].union(RelSet::single(to));
+                    let to = RelSet::single(to);
+                    neighbors[from] = neighbors[from].union(to);
+                    if *kind != EdgeKind::Product {
+                        related[from] = related[from].union(to);
+                    }
                     if *kind == EdgeKind::Equality {
-                        keyed[from] = keyed[from].union(RelSet::single(to));
+                        keyed[from] = keyed[from].union(to);
                     }
                 }
             }
@@ -176,10 +195,12 @@ impl JoinGraph {
             count,
             edges,
             neighbors,
+            related,
             keyed,
             predicates: vec![],
             operators: vec![],
             widths: vec![],
+            restricted: RelSet::EMPTY,
             ways: vec![],
         }
     }
@@ -216,6 +237,7 @@ impl JoinGraph {
         for operator in &operators {
             self.ways.push((operator.left, operator.right));
             self.ways.push((operator.right, operator.left));
+            self.restricted = self.restricted.union(operator.mentioned());
         }
         self.operators = operators;
         self
@@ -269,6 +291,11 @@ impl JoinGraph {
     /// The plain edges, each once, the lower relation first, sorted.
     pub fn edges(&self) -> &[(usize, usize, EdgeKind)] {
         &self.edges
+    }
+
+    /// The relations that operators speak of: no product may have one of them.
+    pub fn restricted(&self) -> RelSet {
+        self.restricted
     }
 
     /// Inner predicates on three relations or more.
@@ -345,6 +372,11 @@ impl JoinGraph {
             });
         }
         let both = a.union(b);
+        // A product may take a relation to the wrong side of an operator.
+        if inner && both.intersects(self.restricted) {
+            let (small, other) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+            inner = small.iter().any(|r| self.related[r].intersects(other));
+        }
         let completed = |set: RelSet| set.is_subset(both) && !set.is_subset(a) && !set.is_subset(b);
         inner |= self.predicates.iter().any(|p| completed(*p));
         let mut outer = None;

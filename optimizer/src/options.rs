@@ -22,6 +22,10 @@ extensions_options! {
         /// linear orders of the relations, other exact searches fall back to a greedy one.
         pub budget: u64, default = 100_000
 
+        /// Whether two small relations may form a cross product before a third is joined with both by keys. Only where
+        /// the search stays exact, and for regions of at most 64 relations.
+        pub cross_products: bool, default = false
+
         /// A join tree such as `((a b) (c d))`, by the names of a region's relations: all of them, or some that are to be
         /// joined with each other so. A hint that cannot be obeyed is an error. Empty for none.
         pub join_hint: String, default = String::new()

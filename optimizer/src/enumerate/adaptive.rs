@@ -2,9 +2,9 @@
 //!
 //! What a graph is like decides how it is searched: exactly while its csg-cmp-pairs fit the budget, over linear orders
 //! while the intervals do, and with repairs of what was found. The paper repairs the greedy tree, and that of more than 100
-//! relations alone. Here the linearized tree (or that of IKKBZ, where it is too large) is repaired too, at any size, and the
-//! cheaper of the two taken: repairs stay near to what they start from, and on cyclic graphs the linear order of a spanning
-//! tree is a poor guide. Whatever was searched is never worse than the greedy tree.
+//! relations alone. Here the greedy tree is repaired at any size, what it costs then bounds the search over linear orders, and
+//! if that finds a cheaper tree it is repaired, too: repairs stay near to what they start from, and on cyclic graphs the
+//! linear order of a spanning tree is a poor guide. Whatever was searched is never worse than the greedy tree.
 //!
 //! Where conflicts of joins leave a search without a tree, the greedy one stands, and if it has none, the query's own.
 
@@ -33,28 +33,19 @@ impl Enumerator for Adaptive {
                 Err(pairs) => after = pairs,
             }
         }
-        let greedy = goo::greedy(problem);
+        let greedy = goo_dp::repaired(problem, goo::greedy(problem));
         let linearized = lindp::search(problem, greedy.clone(), after);
-        let of_greedy = greedy.pairs;
         let stop = linearized.stop;
-        let from_linear = goo_dp::repaired(problem, linearized);
-        if greedy.stop == StopReason::NoOther {
-            return from_linear;
-        }
-        let from_greedy = goo_dp::repaired(problem, greedy);
-        let pairs = from_greedy.pairs + from_linear.pairs - of_greedy;
-        let better = match from_greedy.cost < from_linear.cost {
-            true => from_greedy,
-            false => from_linear,
-        };
-        Solution {
-            pairs,
-            stop: if n <= MOST_LINEARIZED {
-                stop
-            } else {
-                better.stop
+        let better = match linearized.tree == greedy.tree {
+            true => Solution {
+                stop: greedy.stop,
+                ..linearized
             },
-            ..better
+            false => goo_dp::repaired(problem, linearized),
+        };
+        match n <= MOST_LINEARIZED {
+            true => Solution { stop, ..better },
+            false => better,
         }
     }
 }
@@ -65,10 +56,8 @@ mod tests {
     use super::super::{Exhaustive, Goo, GooDp, IkkBz, LinDp, QuickPick, SimpliOrder};
     use super::*;
     use crate::conflicts::operators;
-    use crate::cost::Cout;
     use crate::estimate::{Cardinalities, ProductRows};
     use crate::join_graph::{EdgeKind, JoinGraph};
-    use crate::join_tree::JoinTree;
     use proptest::prelude::*;
 
     const PICK: QuickPick = QuickPick { trees: 5, seed: 7 };
@@ -98,21 +87,6 @@ mod tests {
             assert_eq!(search.search(problem), solution, "{name}");
             solution.cost
         })
-    }
-
-    fn problem<'a>(
-        graph: &'a JoinGraph,
-        cardinalities: &'a dyn Cardinalities,
-        written: &'a JoinTree,
-        budget: u64,
-    ) -> Problem<'a> {
-        Problem {
-            graph,
-            cardinalities,
-            cost: &Cout,
-            written,
-            budget,
-        }
     }
 
     fn dearer(a: f64, b: f64) -> bool {
@@ -147,8 +121,8 @@ mod tests {
             prop_assert!(dearer(costs[3], costs[0]));
             prop_assert!(dearer(costs[3], costs[1]) && dearer(costs[3], costs[2]));
             let n = graph.len() as u64;
-            // Two linear orders and two repairs with four times the budget each, and a row of partners before each notices.
-            let most = budget + 2 * (4 * budget + n) + 2 * (4 * budget + 2 * n) + n * n;
+            // Three linear orders and two repairs with twice the budget each, and a row of partners before each notices.
+            let most = budget + 3 * (2 * budget + n) + 2 * (2 * budget + 3 * n) + n * n;
             prop_assert!(Adaptive.search(&problem).pairs <= most);
         }
 

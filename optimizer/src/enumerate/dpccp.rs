@@ -152,7 +152,6 @@ mod tests {
     use super::super::testing::*;
     use super::super::{Exhaustive, Goo};
     use super::*;
-    use crate::cost::Cout;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -235,13 +234,7 @@ mod tests {
         fn costs_what_exhaustive_search_costs(graph in connected_graph(8), seed: u64) {
             let rows = HashedRows(seed);
             let written = in_order(graph.len());
-            let problem = Problem {
-                graph: &graph,
-                cardinalities: &rows,
-                cost: &Cout,
-                written: &written,
-                budget: u64::MAX,
-            };
+            let problem = problem(&graph, &rows, &written, u64::MAX);
             let exact = DpCcp.search(&problem);
             let every = Exhaustive.search(&problem);
             prop_assert_eq!(exact.stop, StopReason::Exact);
@@ -256,13 +249,7 @@ mod tests {
         let graph = clique(10);
         let rows = HashedRows(7);
         let written = in_order(10);
-        let problem = Problem {
-            graph: &graph,
-            cardinalities: &rows,
-            cost: &Cout,
-            written: &written,
-            budget: 100,
-        };
+        let problem = problem(&graph, &rows, &written, 100);
         let solution = DpCcp.search(&problem);
         assert_eq!(solution.stop, StopReason::Greedy { after: 100 });
         assert_eq!(solution.tree, Goo.search(&problem).tree);
@@ -275,13 +262,7 @@ mod tests {
         let graph = JoinGraph::new(5, [(0, 3, Equality), (1, 4, Equality)]);
         let rows = HashedRows(1);
         let written = in_order(5);
-        let problem = Problem {
-            graph: &graph,
-            cardinalities: &rows,
-            cost: &Cout,
-            written: &written,
-            budget: u64::MAX,
-        };
+        let problem = problem(&graph, &rows, &written, u64::MAX);
         let solution = DpCcp.search(&problem);
         assert_eq!(solution.tree.relations(), graph.all());
         let mut products = 0;
@@ -298,13 +279,7 @@ mod tests {
             let graph = chain(n);
             let rows = HashedRows(3);
             let written = in_order(n);
-            let problem = Problem {
-                graph: &graph,
-                cardinalities: &rows,
-                cost: &Cout,
-                written: &written,
-                budget: u64::MAX,
-            };
+            let problem = problem(&graph, &rows, &written, u64::MAX);
             let solution = DpCcp.search(&problem);
             assert_eq!(solution.pairs, (n.pow(3) - n) as u64 / 6);
             // The classic interval dynamic program is an independent check for chains.

@@ -189,7 +189,6 @@ mod tests {
     use super::super::{Exhaustive, Goo};
     use super::*;
     use crate::conflicts::operators;
-    use crate::cost::Cout;
     use crate::join_graph::EdgeKind;
     use proptest::prelude::*;
 
@@ -203,13 +202,7 @@ mod tests {
             let graph = JoinGraph::new(n, []).with_operators(operators(&tree));
             let rows = HashedRows(seed);
             let written = written_tree(&tree);
-            let problem = Problem {
-                graph: &graph,
-                cardinalities: &rows,
-                cost: &Cout,
-                written: &written,
-                budget: u64::MAX,
-            };
+            let problem = problem(&graph, &rows, &written, u64::MAX);
             let mut legal = true;
             written.for_each_join(&mut |a, b| legal &= graph.link(a, b).is_some());
             prop_assert!(legal, "{graph:?} forbids {written:?}");
@@ -237,13 +230,7 @@ mod tests {
             let graph = graph.with_predicates(more);
             let rows = HashedRows(seed);
             let written = in_order(graph.len());
-            let problem = Problem {
-                graph: &graph,
-                cardinalities: &rows,
-                cost: &Cout,
-                written: &written,
-                budget: u64::MAX,
-            };
+            let problem = problem(&graph, &rows, &written, u64::MAX);
             let exact = DpHyp.search(&problem);
             let every = Exhaustive.search(&problem);
             prop_assert_eq!(exact.stop, StopReason::Exact);
@@ -256,13 +243,7 @@ mod tests {
         let graph = clique(6);
         let rows = HashedRows(5);
         let written = in_order(6);
-        let problem = Problem {
-            graph: &graph,
-            cardinalities: &rows,
-            cost: &Cout,
-            written: &written,
-            budget: u64::MAX,
-        };
+        let problem = problem(&graph, &rows, &written, u64::MAX);
         let hyper = exact(&problem).unwrap_or_else(|pairs| panic!("{pairs} pairs"));
         let plain = dpccp::exact(&problem).unwrap_or_else(|pairs| panic!("{pairs} pairs"));
         assert_eq!(hyper, plain);
@@ -274,13 +255,7 @@ mod tests {
             .with_predicates([RelSet::first_n(3)]);
         let rows = HashedRows(7);
         let written = in_order(12);
-        let problem = Problem {
-            graph: &graph,
-            cardinalities: &rows,
-            cost: &Cout,
-            written: &written,
-            budget: 100,
-        };
+        let problem = problem(&graph, &rows, &written, 100);
         let solution = DpHyp.search(&problem);
         assert_eq!(solution.stop, StopReason::Greedy { after: 101 });
         assert_eq!(solution.tree, Goo.search(&problem).tree);

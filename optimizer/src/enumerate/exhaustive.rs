@@ -102,7 +102,6 @@ impl Search<'_> {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::cost::Cout;
 
     #[test]
     fn counts_all_trees_of_a_clique() {
@@ -112,13 +111,7 @@ mod tests {
         let graph = clique(3);
         let rows = HashedRows(0);
         let written = in_order(3);
-        let mut problem = Problem {
-            graph: &graph,
-            cardinalities: &rows,
-            cost: &Cout,
-            written: &written,
-            budget: u64::MAX,
-        };
+        let mut problem = problem(&graph, &rows, &written, u64::MAX);
         assert_eq!(Exhaustive.search(&problem).pairs, 6);
         problem.budget = 5;
         assert_eq!(

@@ -1,16 +1,12 @@
 //! Search with a forced tree: the whole plan, or a part of it that stays together.
 //!
-//! A part is contracted to one relation. Edges, predicates and operators lead to it where they led to one of its
-//! relations, and its rows are those of its set; any enumerator then searches the smaller graph and cannot take the
-//! part apart. What a predicate or operator needs of a relation inside, it has as soon as it has the whole, so the
-//! joins allowed of the small graph are those allowed of the large one.
+//! A part is contracted to one relation (`contraction.rs`), so that no enumerator can take it apart.
 
-use super::hint::{Forbidden, ForcedTree, HintError, renumbered};
+use super::contraction::{ContractedRows, Contraction};
+use super::hint::{Forbidden, ForcedTree, HintError};
 use super::{Enumerator, Problem, Solution, StopReason};
-use crate::estimate::{Cardinalities, Estimate, ProductRows};
-use crate::join_graph::{ConflictRule, EdgeKind, JoinGraph, Operator};
-use crate::join_tree::JoinTree;
-use crate::relset::{MAX_RELATIONS, RelSet};
+use crate::join_graph::{JoinGraph, Operator};
+use crate::relset::RelSet;
 
 /// The cheapest tree that an enumerator finds among those that have the forced one in them. Inputs of forced joins keep
 /// their sides.
@@ -30,14 +26,7 @@ pub fn constrain(
     }
     let contraction = Contraction::new(problem.graph.len(), forced);
     let graph = contraction.graph(problem.graph);
-    let cardinalities = ContractedRows {
-        contraction: &contraction,
-        whole: problem.cardinalities,
-        product: problem
-            .cardinalities
-            .product()
-            .map(|rows| contraction.product(rows)),
-    };
+    let cardinalities = ContractedRows::new(&contraction, problem.cardinalities);
     let written = contraction.written(problem.written);
     let found = enumerator.search(&Problem {
         graph: &graph,
@@ -106,13 +95,8 @@ impl ForcedTree {
         }
         // A product may take a relation to the wrong side of an operator, and only what no operator speaks of is
         // certain to be on no side.
-        let near = graph.operators().iter().find(|o| {
-            let rules = o.rules.iter();
-            rules
-                .map(|rule| rule.if_any.union(rule.then_all))
-                .chain([o.relations, o.left, o.right])
-                .any(|set| set.intersects(both))
-        });
+        let mut operators = graph.operators().iter();
+        let near = operators.find(|o| o.mentioned().intersects(both));
         near.map(|operator| Forbidden::Product {
             kind: operator.kind,
         })
@@ -124,185 +108,15 @@ impl ForcedTree {
     }
 }
 
-/// A part of the relations as one.
-#[derive(Debug)]
-struct Contraction {
-    /// By relation its number in the contracted graph.
-    to: Vec<usize>,
-    /// By number in the contracted graph the relation, the lowest of the part for the part.
-    from: Vec<usize>,
-    /// The number of the part.
-    part: usize,
-    /// The tree of the part.
-    tree: JoinTree,
-    named: Vec<bool>,
-}
-
-impl Contraction {
-    fn new(relations: usize, forced: &ForcedTree) -> Self {
-        let mut named = vec![false; relations];
-        for relation in &forced.named {
-            named[*relation] = true;
-        }
-        let lowest = named.iter().position(|n| *n).unwrap_or(0);
-        let stays = |relation: &usize| !named[*relation] || *relation == lowest;
-        let from: Vec<usize> = (0..relations).filter(stays).collect();
-        let mut to = vec![lowest; relations];
-        for (number, relation) in from.iter().enumerate() {
-            to[*relation] = number;
-        }
-        // The part is where its lowest relation was: none before it is gone.
-        Self {
-            to,
-            from,
-            part: lowest,
-            tree: forced.tree.clone(),
-            named,
-        }
-    }
-
-    /// A set in terms of the contracted graph.
-    fn set(&self, set: RelSet) -> RelSet {
-        set.iter().map(|relation| self.to[relation]).collect()
-    }
-
-    fn graph(&self, graph: &JoinGraph) -> JoinGraph {
-        let edges = graph.edges().iter();
-        let edges = edges.map(|(a, b, kind)| (self.to[*a], self.to[*b], *kind));
-        // Of a predicate on three relations an edge may be left.
-        let predicates: Vec<RelSet> = graph.predicates().iter().map(|p| self.set(*p)).collect();
-        let pairs = predicates.iter().filter_map(|set| {
-            let (a, b) = (set.first()?, set.last()?);
-            (set.len() == 2).then_some((a, b, EdgeKind::Theta))
-        });
-        let contracted = JoinGraph::new(self.from.len(), edges.chain(pairs));
-        if graph.is_plain() {
-            return contracted;
-        }
-        let operators = graph.operators().iter();
-        contracted
-            .with_predicates(predicates.iter().copied())
-            .with_operators(
-                operators
-                    .map(|operator| Operator {
-                        relations: self.set(operator.relations),
-                        left: self.set(operator.left),
-                        right: self.set(operator.right),
-                        rules: operator
-                            .rules
-                            .iter()
-                            .map(|rule| ConflictRule {
-                                if_any: self.set(rule.if_any),
-                                then_all: self.set(rule.then_all),
-                            })
-                            .collect(),
-                        ..operator.clone()
-                    })
-                    // The joins of the part are made.
-                    .filter(|operator| operator.relations.len() > 1)
-                    .collect(),
-            )
-    }
-
-    /// Rows and selectivities of the contracted graph.
-    fn product(&self, rows: &ProductRows) -> ProductRows {
-        let mut relations: Vec<f64> = self.from.iter().map(|r| rows.relations()[*r]).collect();
-        let inside = |relation: usize| self.named[relation];
-        let mut part = 1.0;
-        for (relation, rows) in rows.relations().iter().enumerate() {
-            if inside(relation) {
-                part *= rows;
-            }
-        }
-        let mut edges = vec![];
-        for (a, b, selectivity) in rows.edges() {
-            match inside(*a) && inside(*b) {
-                true => part *= selectivity,
-                false => edges.push((self.to[*a], self.to[*b], *selectivity)),
-            }
-        }
-        relations[self.part] = ProductRows::clamp(part);
-        ProductRows::new(relations, edges)
-    }
-
-    /// The written tree with the part where its first relation was. It need not be allowed.
-    fn written(&self, tree: &JoinTree) -> JoinTree {
-        let mut seen = false;
-        self.without_part(tree, &mut seen)
-            .unwrap_or(JoinTree::Leaf(self.part))
-    }
-
-    #[recursive::recursive]
-    fn without_part(&self, tree: &JoinTree, seen: &mut bool) -> Option<JoinTree> {
-        match tree {
-            JoinTree::Leaf(relation) => {
-                let again = self.named[*relation] && std::mem::replace(seen, true);
-                (!again).then(|| JoinTree::Leaf(self.to[*relation]))
-            }
-            JoinTree::Join(left, right) => {
-                let left = self.without_part(left, seen);
-                match (left, self.without_part(right, seen)) {
-                    (Some(left), Some(right)) => Some(JoinTree::join(left, right)),
-                    (left, right) => left.or(right),
-                }
-            }
-        }
-    }
-
-    /// A tree of the contracted graph with the part in it.
-    fn expanded(&self, tree: &JoinTree) -> JoinTree {
-        self.with_part(&renumbered(tree, &self.from))
-    }
-
-    #[recursive::recursive]
-    fn with_part(&self, tree: &JoinTree) -> JoinTree {
-        match tree {
-            JoinTree::Leaf(relation) if self.named[*relation] => self.tree.clone(),
-            JoinTree::Leaf(relation) => JoinTree::Leaf(*relation),
-            JoinTree::Join(left, right) => {
-                JoinTree::join(self.with_part(left), self.with_part(right))
-            }
-        }
-    }
-}
-
-/// Rows of the contracted graph.
-#[derive(Debug)]
-struct ContractedRows<'a> {
-    contraction: &'a Contraction,
-    whole: &'a dyn Cardinalities,
-    product: Option<ProductRows>,
-}
-
-impl Cardinalities for ContractedRows<'_> {
-    fn estimate(&self, set: RelSet) -> Estimate {
-        let Contraction {
-            to, part, named, ..
-        } = self.contraction;
-        // Sets of the large graph are too large for a word, but then its rows are a product.
-        if let (Some(product), true) = (&self.product, to.len() > MAX_RELATIONS) {
-            return product.estimate(set);
-        }
-        let mut relations: RelSet = set.iter().map(|i| self.contraction.from[i]).collect();
-        if set.contains(*part) {
-            let inside = (0..named.len()).filter(|relation| named[*relation]);
-            relations = relations.union(inside.collect());
-        }
-        self.whole.estimate(relations)
-    }
-
-    fn product(&self) -> Option<&ProductRows> {
-        self.product.as_ref()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
     use super::super::{DpHyp, Exhaustive, Goo, JoinHint, PlanSpace, Written};
     use super::*;
     use crate::cost::Cout;
-    use crate::join_graph::JoinKind;
+    use crate::estimate::ProductRows;
+    use crate::join_graph::{ConflictRule, EdgeKind, JoinKind};
+    use crate::join_tree::JoinTree;
     use proptest::prelude::*;
 
     const ALIASES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -314,13 +128,7 @@ mod tests {
     #[track_caller]
     fn search(graph: &JoinGraph, hint: &str, by: &dyn Enumerator) -> Result<Solution, HintError> {
         let written = in_order(graph.len());
-        let problem = Problem {
-            graph,
-            cardinalities: &HashedRows(1),
-            cost: &Cout,
-            written: &written,
-            budget: u64::MAX,
-        };
+        let problem = problem(graph, &HashedRows(1), &written, u64::MAX);
         constrain(&problem, &forced(graph, hint)?, by)
     }
 

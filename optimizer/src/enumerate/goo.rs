@@ -170,7 +170,6 @@ fn add_candidates(
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::cost::Cout;
     use proptest::prelude::*;
 
     proptest! {
@@ -178,13 +177,7 @@ mod tests {
         fn no_cross_product_in_a_connected_graph(graph in connected_graph(20), seed: u64) {
             let rows = HashedRows(seed);
             let written = in_order(graph.len());
-            let problem = Problem {
-                graph: &graph,
-                cardinalities: &rows,
-                cost: &Cout,
-                written: &written,
-                budget: 0,
-            };
+            let problem = problem(&graph, &rows, &written, 0);
             let solution = Goo.search(&problem);
             prop_assert_eq!(solution.tree.relations(), graph.all());
             let mut ok = true;
@@ -211,13 +204,7 @@ mod tests {
         }
         let graph = chain(3);
         let written = in_order(3);
-        let solution = Goo.search(&Problem {
-            graph: &graph,
-            cardinalities: &Rows,
-            cost: &Cout,
-            written: &written,
-            budget: 0,
-        });
+        let solution = Goo.search(&problem(&graph, &Rows, &written, 0));
         // The result of 1⋈2 has fewer rows than relation 0, so it is the build side.
         assert_eq!(
             solution.tree,

@@ -3,8 +3,8 @@
 //!
 //! From the most expensive join on, a piece of the tree is taken around each join: its ancestors up to some height, and
 //! below these what is most expensive, until what hangs below the piece are so many parts. The parts are searched again as if
-//! they were relations, over their own order and that of [`IKKBZ`](super::IkkBz), and a cheaper piece takes the
-//! place of the old one. A join in a piece that was searched starts none itself, until a pass is over.
+//! they were relations, over their own order and that of [`IKKBZ`](super::IkkBz), those of a chain also along it, and a
+//! cheaper piece takes the place of the old one. A join in a piece that was searched starts none itself, until a pass is over.
 //!
 //! | here | in the papers |
 //! |---|---|
@@ -14,8 +14,9 @@
 //! The papers make a compound relation of each piece, so that the next one contains it as a leaf. Here pieces overlap
 //! as they like: what the first pass leaves at their borders, the next ones can still repair.
 
-use super::ikkbz::linear_orders;
-use super::lindp::{Found, Products, Sets, allowance, best_trees};
+use super::ikkbz::{linear_orders, walks};
+use super::intervals::{Products, Sets};
+use super::lindp::{Found, allowance, best_trees};
 use super::parts::Parts;
 use super::{Enumerator, Problem, Solution, StopReason, goo};
 use crate::cost::JoinRows;
@@ -23,7 +24,7 @@ use crate::join_tree::{JoinTree, Step};
 use crate::relset::{MAX_RELATIONS, RelSet};
 use std::collections::BinaryHeap;
 
-/// The greedy tree, its expensive pieces searched again until nothing is gained or four times the budget of pairs is
+/// The greedy tree, its expensive pieces searched again until nothing is gained or twice the budget of pairs is
 /// spent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GooDp;
@@ -324,6 +325,12 @@ impl<'a> Repair<'a> {
         if let [order] = &mut linear_orders(&parts)[..] {
             orders.push(std::mem::take(order));
         }
+        // All trees of a chain are trees over it; of a graph with branches other orders have better ones.
+        if (0..parts.len()).all(|part| parts.edges(part).len() <= 2)
+            && let [walk] = &mut walks(&parts)[..]
+        {
+            orders.push(std::mem::take(walk));
+        }
         let mut best = None;
         let mut least: f64 = piece.joins.iter().map(|id| self.nodes[*id].cost).sum();
         // What is no more than rounding is no gain.
@@ -333,10 +340,10 @@ impl<'a> Repair<'a> {
             let left = limit.saturating_sub(looked);
             let (ends, cost) = ([parts.len()], self.problem.cost);
             let (found, more) = match large {
-                true => best_trees(&mut Products::new(&parts, &order), &ends, cost, left),
+                true => best_trees(&mut Products::new(&parts, &order), &ends, cost, least, left),
                 false => {
                     let mut order = Sets::new(self.problem, &sets, &order);
-                    best_trees(&mut order, &ends, cost, left)
+                    best_trees(&mut order, &ends, cost, least, left)
                 }
             };
             looked += more;

@@ -249,8 +249,8 @@ fn merge(edges: &mut Vec<PartEdge>, edge: PartEdge) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::goo;
     use super::super::testing::*;
-    use super::super::{Problem, goo};
     use super::*;
     use crate::cost::Cout;
     use proptest::prelude::*;
@@ -261,13 +261,7 @@ mod tests {
         fn is_the_greedy_search(graph in connected_graph(30), seed: u64) {
             let rows = product(&graph, seed);
             let written = in_order(graph.len());
-            let problem = Problem {
-                graph: &graph,
-                cardinalities: &rows,
-                cost: &Cout,
-                written: &written,
-                budget: 0,
-            };
+            let problem = problem(&graph, &rows, &written, 0);
             let (tree, _) = greedy(&Parts::of(&problem), &Cout);
             let cost = tree.map(|tree| problem.tree_cost(&tree));
             let expected = goo::greedy(&problem).cost;

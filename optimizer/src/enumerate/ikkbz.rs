@@ -134,6 +134,53 @@ pub(super) fn linear_orders(parts: &Parts) -> Vec<Vec<usize>> {
         .collect()
 }
 
+/// By component the parts as a walk along the spanning tree meets them, from an end of it: a part, then what hangs on it,
+/// the branch of the fewest parts first. Along a chain all connected sets are intervals of it, and on a cycle all but those across
+/// the edge that the spanning tree lacks.
+pub(super) fn walks(parts: &Parts) -> Vec<Vec<usize>> {
+    let (tree, components) = spanning_forest(parts);
+    let mut below = vec![1_usize; parts.len()];
+    let mut parent = vec![usize::MAX; parts.len()];
+    components
+        .into_iter()
+        .map(|component| {
+            let end = component
+                .iter()
+                .copied()
+                .find(|part| tree[*part].len() <= 1);
+            let Some(end) = end else { return component };
+            let mut down = vec![end];
+            let mut at = 0;
+            while let Some(part) = down.get(at).copied() {
+                at += 1;
+                for (to, _) in &tree[part] {
+                    if *to != parent[part] {
+                        parent[*to] = part;
+                        down.push(*to);
+                    }
+                }
+            }
+            for part in down.iter().skip(1).rev() {
+                below[parent[*part]] += below[*part];
+            }
+            let mut order = vec![];
+            let mut stack = vec![end];
+            while let Some(part) = stack.pop() {
+                order.push(part);
+                let first = stack.len();
+                stack.extend(
+                    tree[part]
+                        .iter()
+                        .map(|(to, _)| *to)
+                        .filter(|to| *to != parent[part]),
+                );
+                stack[first..].sort_by(|a, b| below[*b].cmp(&below[*a]).then(b.cmp(a)));
+            }
+            order
+        })
+        .collect()
+}
+
 /// By part its neighbours in a tree, each with the logarithm of the edge's selectivity.
 type Neighbors = Vec<Vec<(usize, f64)>>;
 
@@ -363,7 +410,6 @@ impl<'a> Search<'a> {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::cost::Cout;
     use crate::join_graph::JoinGraph;
     use proptest::prelude::*;
 
@@ -403,13 +449,7 @@ mod tests {
             let graph = JoinGraph::new(parents.len() + 1, edges);
             let rows = product(&graph, seed);
             let written = in_order(graph.len());
-            let problem = Problem {
-                graph: &graph,
-                cardinalities: &rows,
-                cost: &Cout,
-                written: &written,
-                budget: 0,
-            };
+            let problem = problem(&graph, &rows, &written, 0);
             let found = IkkBz.search(&problem).cost;
             let expected = least(&problem, &mut vec![]);
             // Estimates of less than a thousandth row are one thousandth; ranks know no such limit.

@@ -2,8 +2,12 @@
 //!
 //! Of the trees over a linear order of the relations, those of which every subtree is an interval, the cheapest is
 //! found in `n³` steps at most. The order is that of [`IKKBZ`](super::IkkBz), so that its left-deep tree is one of them; a
-//! second one is that of the leaves of [`GOO`](super::Goo)'s tree, which is among its own trees, and for graphs with
-//! operators a third is that of the query, which is always allowed.
+//! second one is a walk along the spanning tree, which for a chain has all trees; a third is that of the leaves of the
+//! greedy tree, and for graphs with operators a fourth is that of the query, which is always allowed.
+//!
+//! What costs as much as the best tree known is no part of a better one, and so has no plan. Where the final result is small
+//! and most intervals are not, that leaves few pairs: hundreds of thousands for many chains of 1,000 relations, not 167
+//! million.
 //!
 //! Over the order 0 1 2 of a chain, the trees are `((0 1) 2)` and `(0 (1 2))`.
 //!
@@ -15,26 +19,31 @@
 //! | [`linearized`] | LinearizedDP |
 //! | [`Intervals::link`] | the test for a cross product; in LinDP++ that of the total eligibility sets |
 
-use super::ikkbz::{self, linear_orders};
-use super::parts::{Parts, Side, orient, rows_of};
+use super::ikkbz::{self, linear_orders, walks};
+use super::intervals::{Intervals, Products, Sets};
+use super::parts::{Parts, Side, orient};
 use super::{Enumerator, Problem, Solution, StopReason, goo};
 use crate::cost::CostModel;
-use crate::join_graph::EdgeKind;
 use crate::join_tree::JoinTree;
 use crate::relset::{MAX_RELATIONS, RelSet};
 
-/// How many pairs of intervals may be looked at for each csg-cmp-pair of the budget. They take no hashing and no growing of
-/// sets, and a default budget is enough for any graph of 100 relations.
-const INTERVAL_PAIRS: u64 = 4;
+/// How many pairs of intervals may be looked at in an order for each csg-cmp-pair of the budget. They take no hashing and no
+/// growing of sets, and a default budget is enough for any graph of 100 relations.
+const INTERVAL_PAIRS: u64 = 2;
 
-/// The most pairs of intervals to look at: larger graphs have as many for each 100 relations as one of 100 has.
+/// The shares of the cost of the best known tree by which plans of large graphs are bounded, one after the other. No part
+/// of a tree costs more than the whole, so that whatever is found within a bound is the best of all trees over the order.
+/// How many pairs that takes grows fast with the bound, and nobody knows the right one.
+const BOUNDS: [f64; 3] = [1.0 / 16.0, 1.0 / 4.0, 1.0 / 2.0];
+
+/// The most pairs of intervals to look at in an order: larger graphs have as many for each 100 relations as one of 100 has.
 pub(super) fn allowance(problem: &Problem<'_>) -> u64 {
     let hundreds = problem.graph.len().div_ceil(100).max(1) as u64;
     let pairs = problem.budget.saturating_mul(INTERVAL_PAIRS);
     pairs.saturating_mul(hundreds)
 }
 
-/// The best tree over linear orders of the relations. When it needs more pairs than four times the budget,
+/// The best tree over linear orders of the relations. When it needs more pairs than twice the budget,
 /// the better of [`IKKBZ`](super::IkkBz)'s and [`GOO`](super::Goo)'s answers instead.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LinDp;
@@ -68,7 +77,14 @@ pub(super) fn search(problem: &Problem<'_>, greedy: Solution, after: u64) -> Sol
     if !problem.graph.is_plain() {
         orders.push(by_component(&orders[0], &problem.written.leaves()));
     }
+    orders.push(walks(&parts));
+    // What an order leaves the next ones may use, and each but the last at most half.
+    let mut left = limit.saturating_mul(orders.len() as u64);
     for (at, components) in orders.iter().enumerate() {
+        let limit = match at + 1 == orders.len() {
+            true => left,
+            false => (left / 2).max(limit).min(left),
+        };
         let ends: Vec<usize> = components
             .iter()
             .scan(0, |end, component| {
@@ -77,21 +93,22 @@ pub(super) fn search(problem: &Problem<'_>, greedy: Solution, after: u64) -> Sol
             })
             .collect();
         let order = components.concat();
+        let bound = match best.stop {
+            StopReason::NoOther => f64::INFINITY,
+            _ => best.cost,
+        };
         let (found, looked) = match n <= MAX_RELATIONS {
-            true => best_trees(
-                &mut Sets::new(problem, &sets, &order),
-                &ends,
-                problem.cost,
-                limit,
-            ),
-            false => best_trees(
-                &mut Products::new(&parts, &order),
-                &ends,
-                problem.cost,
-                limit,
-            ),
+            true => {
+                let order = || Sets::new(problem, &sets, &order);
+                bounded(order, &ends, problem.cost, bound, limit)
+            }
+            false => {
+                let order = || Products::new(&parts, &order);
+                bounded(order, &ends, problem.cost, bound, limit)
+            }
         };
         pairs += looked;
+        left = left.saturating_sub(looked);
         let forest = match found {
             Found::Trees(found) => {
                 finished = true;
@@ -158,35 +175,6 @@ fn by_component(components: &[Vec<usize>], order: &[usize]) -> Vec<Vec<usize>> {
     ordered
 }
 
-/// The intervals of a linear order, those from one position at a time.
-pub(super) trait Intervals {
-    /// What is known of an interval.
-    type Interval: Copy;
-
-    /// How many positions the order has.
-    fn len(&self) -> usize;
-
-    /// The part at a position.
-    fn part(&self, position: usize) -> usize;
-
-    /// Turns to the intervals that start at `from`, which is one below the last one.
-    fn start(&mut self, from: usize);
-
-    /// The interval from the current start to `to`.
-    fn interval(&self, to: usize) -> Self::Interval;
-
-    /// Its rows.
-    fn rows(&self, interval: Self::Interval) -> f64;
-
-    /// Whether two neighbouring intervals can be joined to a third, and then whether by a key.
-    fn link(
-        &self,
-        left: Self::Interval,
-        right: Self::Interval,
-        both: Self::Interval,
-    ) -> Option<bool>;
-}
-
 /// The best plan of an interval.
 #[derive(Debug, Clone, Copy)]
 struct Plan<I> {
@@ -214,15 +202,40 @@ pub(super) enum Found {
     Spent,
 }
 
-/// The best trees of the intervals that end before each of `ends` and start where the one before ends, and how many
-/// pairs were looked at.
+/// [`best_trees`], where not all pairs can be looked at with bounds that are too low at first.
+fn bounded<S: Intervals>(
+    order: impl Fn() -> S,
+    ends: &[usize],
+    cost: &dyn CostModel,
+    bound: f64,
+    limit: u64,
+) -> (Found, u64) {
+    let n = ends.last().map_or(0, |end| *end as u64);
+    let bounds = match n.pow(3) / 6 <= limit || bound.is_infinite() {
+        true => &[],
+        false => &BOUNDS[..],
+    };
+    let mut looked = 0;
+    for bound in bounds.iter().map(|share| share * bound).chain([bound]) {
+        let (found, more) = best_trees(&mut order(), ends, cost, bound, limit - looked);
+        looked += more;
+        if found != Found::Nothing || looked > limit {
+            return (found, looked);
+        }
+    }
+    (Found::Nothing, looked)
+}
+
+/// The best trees of the intervals that end before each of `ends` and start where the one before ends, of those that cost
+/// less than `bound`, and how many pairs were looked at.
 pub(super) fn best_trees<S: Intervals>(
     order: &mut S,
     ends: &[usize],
     cost: &dyn CostModel,
+    bound: f64,
     limit: u64,
 ) -> (Found, u64) {
-    let (plans, pairs) = linearized(order, cost, limit);
+    let (plans, pairs) = linearized(order, cost, bound, limit);
     let Some(plans) = plans else {
         return (Found::Spent, pairs);
     };
@@ -249,16 +262,19 @@ struct Plans<I> {
     parts: Vec<usize>,
 }
 
-/// The best plans over a linear order, unless that takes more than so many pairs; and how many were looked at.
+/// The best plans over a linear order that cost less than `bound`, unless that takes more than so many pairs; and how many were looked at.
 fn linearized<S: Intervals>(
     order: &mut S,
     cost: &dyn CostModel,
+    bound: f64,
     limit: u64,
 ) -> (Option<Plans<S::Interval>>, u64) {
     let n = order.len();
     let mut plans: Vec<Plan<S::Interval>> = vec![];
     let mut rows = vec![0..0; n];
     let mut row: Vec<Option<Plan<S::Interval>>> = vec![None; n];
+    // By last position the rows of the interval, NaN while nobody asked: those too dear for a plan are met again and again.
+    let mut known_rows = vec![f64::NAN; n];
     let mut pairs = 0_u64;
     for from in (0..n).rev() {
         order.start(from);
@@ -272,9 +288,13 @@ fn linearized<S: Intervals>(
             split: from,
             in_order: true,
         });
-        for middle in from..n - 1 {
-            let Some(left) = row[middle] else { continue };
-            let partners = &plans[rows[middle + 1].clone()];
+        // Plans end at `last` at most, and rows are known up to `asked`: under a low bound that is soon.
+        let (mut last, mut asked, mut middle) = (from, from, from);
+        while middle <= last && middle + 1 < n {
+            let split = middle;
+            middle += 1;
+            let Some(left) = row[split] else { continue };
+            let partners = &plans[rows[split + 1].clone()];
             pairs += partners.len() as u64;
             if pairs > limit {
                 return (None, pairs);
@@ -283,35 +303,42 @@ fn linearized<S: Intervals>(
                 let known = &mut row[right.to];
                 let inputs = left.cost + right.cost;
                 // No join costs less than nothing.
-                if known.is_some_and(|known| inputs >= known.cost) {
+                if inputs >= known.map_or(bound, |known| known.cost) {
                     continue;
                 }
                 let both = order.interval(right.to);
                 let Some(keyed) = order.link(left.interval, right.interval, both) else {
                     continue;
                 };
-                let rows = known.map_or_else(|| order.rows(both), |known| known.rows);
+                let rows = &mut known_rows[right.to];
+                if rows.is_nan() {
+                    *rows = order.rows(both);
+                    asked = asked.max(right.to);
+                }
+                let rows = *rows;
                 let side = |plan: &Plan<S::Interval>| Side {
                     rows: plan.rows,
                     lowest: plan.lowest,
                 };
                 let (join, in_order) = orient(cost, side(&left), side(right), rows, keyed);
                 let cost = inputs + join;
-                if known.is_none_or(|known| cost < known.cost) {
+                if cost < known.map_or(bound, |known| known.cost) {
                     *known = Some(Plan {
                         interval: both,
                         to: right.to,
                         cost,
                         rows,
                         lowest: left.lowest.min(right.lowest),
-                        split: middle,
+                        split,
                         in_order,
                     });
+                    last = last.max(right.to);
                 }
             }
         }
         let first = plans.len();
-        plans.extend(row[from..].iter_mut().filter_map(Option::take));
+        plans.extend(row[from..=last].iter_mut().filter_map(Option::take));
+        known_rows[from..=asked].fill(f64::NAN);
         rows[from] = first..plans.len();
     }
     let parts = (0..n).map(|position| order.part(position)).collect();
@@ -338,143 +365,5 @@ impl<I: Copy> Plans<I> {
             true => JoinTree::join(first, second),
             false => JoinTree::join(second, first),
         })
-    }
-}
-
-/// Intervals as sets of relations: all that graphs and cardinalities know is obeyed.
-pub(super) struct Sets<'a> {
-    problem: &'a Problem<'a>,
-    sets: &'a [RelSet],
-    order: &'a [usize],
-    /// By last position the interval from the current start.
-    current: Vec<RelSet>,
-}
-
-impl<'a> Sets<'a> {
-    /// An order of disjoint sets, by their positions in the list.
-    pub(super) fn new(problem: &'a Problem<'a>, sets: &'a [RelSet], order: &'a [usize]) -> Self {
-        Self {
-            problem,
-            sets,
-            order,
-            current: vec![RelSet::EMPTY; order.len()],
-        }
-    }
-}
-
-impl Intervals for Sets<'_> {
-    type Interval = RelSet;
-
-    fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    fn part(&self, position: usize) -> usize {
-        self.order[position]
-    }
-
-    fn start(&mut self, from: usize) {
-        let first = self.sets[self.order[from]];
-        for set in &mut self.current[from..] {
-            *set = set.union(first);
-        }
-    }
-
-    fn interval(&self, to: usize) -> RelSet {
-        self.current[to]
-    }
-
-    fn rows(&self, set: RelSet) -> f64 {
-        self.problem.cardinalities.rows(set)
-    }
-
-    fn link(&self, left: RelSet, right: RelSet, _: RelSet) -> Option<bool> {
-        Some(self.problem.graph.link(left, right)?.keyed)
-    }
-}
-
-/// What is inside an interval: sums by which two intervals and the one they become tell what is between them.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Inside {
-    /// The logarithm of the rows.
-    rows: f64,
-    /// Pairs of parts that a predicate connects.
-    joins: u32,
-    /// Those that an equality connects.
-    keys: u32,
-}
-
-/// Intervals of parts with rows as a product.
-pub(super) struct Products<'a> {
-    parts: &'a Parts,
-    order: &'a [usize],
-    /// By part its position; the greatest number for a part that is not in the order.
-    positions: Vec<usize>,
-    /// By last position the interval from the current start.
-    current: Vec<Inside>,
-}
-
-impl<'a> Products<'a> {
-    /// An order of parts.
-    pub(super) fn new(parts: &'a Parts, order: &'a [usize]) -> Self {
-        let mut positions = vec![usize::MAX; parts.len()];
-        for (position, part) in order.iter().enumerate() {
-            positions[*part] = position;
-        }
-        Self {
-            parts,
-            order,
-            positions,
-            current: vec![Inside::default(); order.len()],
-        }
-    }
-}
-
-impl Intervals for Products<'_> {
-    type Interval = Inside;
-
-    fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    fn part(&self, position: usize) -> usize {
-        self.order[position]
-    }
-
-    fn start(&mut self, from: usize) {
-        let part = self.order[from];
-        let rows = self.parts.rows[part];
-        for inside in &mut self.current[from..] {
-            inside.rows += rows;
-        }
-        for edge in self.parts.edges(part) {
-            let to = self.positions[edge.to as usize];
-            if to <= from || to >= self.current.len() {
-                continue;
-            }
-            let (joins, keys) = match edge.kind {
-                Some(EdgeKind::Equality) => (1, 1),
-                Some(EdgeKind::Theta) => (1, 0),
-                None => (0, 0),
-            };
-            for inside in &mut self.current[to..] {
-                inside.rows += edge.selectivity;
-                inside.joins += joins;
-                inside.keys += keys;
-            }
-        }
-    }
-
-    fn interval(&self, to: usize) -> Inside {
-        self.current[to]
-    }
-
-    fn rows(&self, inside: Inside) -> f64 {
-        rows_of(inside.rows)
-    }
-
-    fn link(&self, left: Inside, right: Inside, both: Inside) -> Option<bool> {
-        let joined = both.joins > left.joins + right.joins;
-        joined.then_some(both.keys > left.keys + right.keys)
     }
 }

@@ -18,10 +18,11 @@
 //! [`PlanSpace`] counts the trees that a search chooses from, and draws some of them.
 //!
 //! A search has a budget in csg-cmp-pairs, not in time, so that it finds the same plan on every
-//! machine. No search forms a cross product inside a connected component; components are joined
-//! with each other last, smallest product first.
+//! machine. No search forms a cross product inside a connected component, but for those that [`with_products`] allows;
+//! components are joined with each other last, smallest product first.
 
 mod adaptive;
+mod contraction;
 mod dpccp;
 mod dphyp;
 mod exhaustive;
@@ -31,9 +32,11 @@ mod goo_dp;
 mod goo_heap;
 mod hint;
 mod ikkbz;
+mod intervals;
 mod lindp;
 mod parts;
 mod plan_table;
+mod products;
 mod quickpick;
 mod simpli;
 mod space;
@@ -49,6 +52,7 @@ pub use goo_dp::GooDp;
 pub use hint::{Forbidden, ForcedTree, HintError, JoinHint};
 pub use ikkbz::IkkBz;
 pub use lindp::LinDp;
+pub use products::with_products;
 pub use quickpick::QuickPick;
 pub use simpli::SimpliOrder;
 pub use space::PlanSpace;
@@ -265,9 +269,26 @@ fn best_orientation(
 pub(crate) mod testing {
     use super::*;
     use crate::conflicts::{OperatorNode, OperatorTree};
+    use crate::cost::Cout;
     use crate::estimate::ProductRows;
     use crate::join_graph::{EdgeKind, JoinKind};
     use proptest::prelude::*;
+
+    /// What a search is given, with costs by C_out.
+    pub(crate) fn problem<'a>(
+        graph: &'a JoinGraph,
+        cardinalities: &'a dyn Cardinalities,
+        written: &'a JoinTree,
+        budget: u64,
+    ) -> Problem<'a> {
+        Problem {
+            graph,
+            cardinalities,
+            cost: &Cout,
+            written,
+            budget,
+        }
+    }
 
     /// Random rows by set, from a hash: any set has the same rows whenever it is asked for.
     #[derive(Debug)]

@@ -93,6 +93,7 @@ impl Pass<'_> {
             if let Some(region) = extract::region(plan, Kinds::All, self.deriver()) {
                 let tree = self.written_rows(&region);
                 let known = region.graph.relations.iter().all(|r| r.base.known);
+                let known = known || !self.options.require_statistics;
                 let mut nodes = vec![];
                 joins_of(plan, &region.written, &mut nodes)?;
                 let mut nodes = nodes.into_iter();
@@ -163,11 +164,7 @@ enum Node<'a> {
 
 /// The nodes of a region's tree beside the joins of its plan, inputs before outputs; `None` if they do not match.
 #[recursive::recursive]
-fn joins_of<'a>(
-    plan: &'a LogicalPlan,
-    tree: &JoinTree,
-    nodes: &mut Vec<Node<'a>>,
-) -> Option<()> {
+fn joins_of<'a>(plan: &'a LogicalPlan, tree: &JoinTree, nodes: &mut Vec<Node<'a>>) -> Option<()> {
     match (tree, plan) {
         (JoinTree::Leaf(leaf), _) => {
             nodes.push(Node::Leaf(*leaf));

@@ -3,6 +3,7 @@
 use super::join_estimates::JoinEstimates;
 use super::reorder_joins::ReorderJoins;
 use async_trait::async_trait;
+use datafusion::catalog::Session;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::context::QueryPlanner;
@@ -11,7 +12,6 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
-use datafusion::catalog::Session;
 use std::sync::Arc;
 
 /// Plans as another planner does, with a copy of the session that knows the estimates of the query's joins.

@@ -7,10 +7,13 @@
 use super::JoinOrdering;
 use super::join_estimates::JoinEstimate;
 use super::memory::{Memory, QueryId, RegionText};
+use super::select_joins::value_width;
 use crate::cost::CostModel;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
-use crate::enumerate::{Enumerator, ForcedTree, HintError, JoinHint, Problem, Written, constrain};
+use crate::enumerate::{
+    Enumerator, ForcedTree, HintError, JoinHint, Problem, Written, constrain, with_products,
+};
 use crate::estimate::{Cardinalities, CardinalityEstimator, OperatorRows, WithOperators};
 use crate::extract::{self, Expansion, Kinds, MARKS, Region, rename_columns};
 use crate::join_graph::{EdgeKind, JoinKind};
@@ -19,12 +22,13 @@ use crate::options::JoinwrightOptions;
 use crate::query_graph::{Relation, resolve_region_column};
 use crate::relset::RelSet;
 use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, Result, plan_err};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use joinwright_stats::{Catalog, Snapshot};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The optimizer rule. A plan that it has nothing to offer for, or does not understand, it returns
@@ -93,6 +97,9 @@ impl OptimizerRule for ReorderJoins {
         pass.hint = hint(options)?;
         let query = QueryId::new(config, &snapshot, options);
         pass.memory = query.map(|query| (&self.memory, query));
+        if pass.parts.cost.uses_widths() {
+            pass.used_columns = Some(used_columns(&plan)?);
+        }
         let plan = pass.rewrite(plan)?;
         pass.check_hint()?;
         if let Some(log) = &self.ordering.trace {
@@ -161,6 +168,9 @@ pub(super) struct Pass<'a> {
     traces: Vec<Trace>,
     memory: Option<(&'a Memory, QueryId)>,
     hint: Option<JoinHint>,
+    /// Names of the columns that any node of the plan uses, if the cost model asks for the widths of rows. In the first pass of
+    /// the optimizer all columns of all tables are still there.
+    used_columns: Option<HashSet<String>>,
     /// Whether a region had the relations of the hint.
     hint_obeyed: bool,
 }
@@ -180,6 +190,7 @@ impl<'a> Pass<'a> {
             traces: vec![],
             memory: None,
             hint: None,
+            used_columns: None,
             hint_obeyed: false,
         }
     }
@@ -338,8 +349,15 @@ impl<'a> Pass<'a> {
             trace.planning_us = planning_us();
             return Ok(Some((trace, None)));
         }
-        let graph = region.join_graph();
         let cardinalities = self.cardinalities(&region);
+        let mut graph = region.join_graph();
+        if self.options.cross_products {
+            graph = with_products(graph, cardinalities.as_ref(), self.options.budget);
+        }
+        if let Some(used) = &self.used_columns {
+            let widths = region.leaves.iter().map(|leaf| used_width(leaf, used));
+            graph = graph.with_widths(widths.collect());
+        }
         let problem = Problem {
             graph: &graph,
             cardinalities: cardinalities.as_ref(),
@@ -513,6 +531,26 @@ impl<'a> Pass<'a> {
             cost_model: self.parts.cost.name().to_string(),
         }
     }
+}
+
+/// Names of the columns in the expressions of a plan.
+fn used_columns(plan: &LogicalPlan) -> Result<HashSet<String>> {
+    let mut used = HashSet::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            used.extend(expr.column_refs().into_iter().map(|c| c.name.clone()));
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    Ok(used)
+}
+
+/// Bytes of a row of a leaf, of its used columns.
+fn used_width(leaf: &LogicalPlan, used: &HashSet<String>) -> u32 {
+    let fields = leaf.schema().fields().iter();
+    let fields = fields.filter(|field| used.contains(field.name()));
+    // Of some types a value has no fixed width, but none is wider than an integer counts.
+    fields.map(|f| value_width(f.data_type()) as u32).sum()
 }
 
 /// The join hint of a session, if it has one.

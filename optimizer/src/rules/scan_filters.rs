@@ -160,12 +160,7 @@ impl Walk<'_> {
         vec![Above::default(); node.children().len()]
     }
 
-    fn below_join(
-        &self,
-        join: &HashJoinExec,
-        rows: Option<JoinRows>,
-        above: Above,
-    ) -> Vec<Above> {
+    fn below_join(&self, join: &HashJoinExec, rows: Option<JoinRows>, above: Above) -> Vec<Above> {
         let (keeps_left, keeps_right) = join.join_type().on_lr_is_preserved();
         let projection = join.projection.as_ref();
         // The left columns come first, if the join has any.
@@ -212,20 +207,15 @@ impl Walk<'_> {
             let keys = join.on().iter();
             let key = keys.filter_map(|(_, key)| Some(key.downcast_ref::<Column>()?.index()));
             // A lookup is by all keys at once; the first one tells which scan is asked.
-            right.demands.extend(key.take(1).map(|column| Demand {
-                column,
-                keep,
-            }));
+            right
+                .demands
+                .extend(key.take(1).map(|column| Demand { column, keep }));
         }
         vec![left, right]
     }
 
     /// The scan, if it should filter while it decodes.
-    fn scan(
-        &self,
-        exec: &DataSourceExec,
-        above: &Above,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    fn scan(&self, exec: &DataSourceExec, above: &Above) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         // Predicates alone gain little: evaluating them stage by stage costs about what late decoding saves.
         if above.demands.is_empty() {
             return Ok(None);
@@ -252,7 +242,9 @@ impl Walk<'_> {
         let scan = FileScanConfigBuilder::from(scan.clone())
             .with_source(source)
             .build();
-        Ok(Some(Arc::new(exec.clone().with_data_source(Arc::new(scan)))))
+        Ok(Some(Arc::new(
+            exec.clone().with_data_source(Arc::new(scan)),
+        )))
     }
 
     /// Whether it saves time to decode the columns of filters first.
@@ -274,13 +266,21 @@ impl Walk<'_> {
         let mut time = 0.0;
         let share = filtered.powf(1.0 / above.conjuncts.len().max(1) as f64);
         for conjunct in &above.conjuncts {
-            let new: BTreeSet<usize> = conjunct.iter().copied().filter(|i| early.insert(*i)).collect();
+            let new: BTreeSet<usize> = conjunct
+                .iter()
+                .copied()
+                .filter(|i| early.insert(*i))
+                .collect();
             time += passing * (2.0 * c.conjunct + decode(&new)) + (rows - passing) * c.skip;
             passing *= share;
         }
         let mut saved = 0.0;
         for demand in &above.demands {
-            let new: BTreeSet<usize> = early.insert(demand.column).then_some(demand.column).into_iter().collect();
+            let new: BTreeSet<usize> = early
+                .insert(demand.column)
+                .then_some(demand.column)
+                .into_iter()
+                .collect();
             time += passing * (c.conjunct + c.lookup + decode(&new)) + (rows - passing) * c.skip;
             // What does not pass here is not looked up in the join.
             saved += passing * (1.0 - demand.keep) * c.lookup;

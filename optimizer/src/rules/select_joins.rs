@@ -10,9 +10,9 @@ use super::scan_filters::{ScanConstants, push_filters};
 use crate::cost::{HashJoin, HashJoinConstants, JoinMode, Side};
 use crate::options::JoinwrightOptions;
 use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::Result;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::join_selection::JoinSelection;
@@ -409,7 +409,10 @@ fn matches_plan(plan: &Arc<dyn ExecutionPlan>, estimates: &[JoinEstimate]) -> bo
         let Some(estimate) = estimates.next() else {
             return false;
         };
-        let bounded = node.children().iter().all(|c| !c.boundedness().is_unbounded());
+        let bounded = node
+            .children()
+            .iter()
+            .all(|c| !c.boundedness().is_unbounded());
         bounded && has_keys(node.as_ref(), &estimate.keys)
     }
     let mut estimates = estimates.iter();

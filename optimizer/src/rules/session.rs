@@ -65,7 +65,8 @@ impl SessionStateBuilderExt for SessionStateBuilder {
             .iter()
             .position(|r| r.name() == JOIN_SELECTION)
             .unwrap_or(0);
-        let selection: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(SelectJoins::default());
+        let selection: Arc<dyn PhysicalOptimizerRule + Send + Sync> =
+            Arc::new(SelectJoins::default());
         match physical.rules.get_mut(place) {
             Some(place) if place.name() == JOIN_SELECTION => *place = selection,
             _ => physical.rules.insert(place, selection),

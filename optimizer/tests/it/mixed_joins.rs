@@ -210,6 +210,8 @@ async fn rows_under_random_tree(
     let (ordering, log) = random_ordering(seed);
     let context = session(tables, Some(ordering));
     crate::support::set(&context, "enumerator", "random_tree");
+    let products = seed.is_multiple_of(2).to_string();
+    crate::support::set(&context, "cross_products", &products);
     let got = rows(&context, sql).await.map_err(|e| e.to_string())?;
     Ok((got, log.take().iter().any(is_mixed)))
 }
