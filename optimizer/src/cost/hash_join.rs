@@ -13,7 +13,7 @@ use super::{CostModel, JoinRows};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a row of a hash table beside the row itself: hash, index, link.
-const TABLE_ROW: f64 = 24.0;
+pub(crate) const TABLE_ROW: f64 = 24.0;
 
 /// One input of a join.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -12,6 +12,7 @@ mod hash_join;
 
 pub use cmm::Cmm;
 pub use cout::Cout;
+pub(crate) use hash_join::TABLE_ROW;
 pub use hash_join::{HashJoin, HashJoinConstants, JoinMode, Side};
 
 /// The rows around one join.

@@ -12,7 +12,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::datasource::{MemTable, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
-use joinwright_stats::{TableDetails, provider_key};
+use datafusion::object_store::path::Path;
+use joinwright_stats::{Snapshot, TableDetails, provider_key};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ impl Deriver<'_> {
             Some((profile, Some(self.snapshot.details(locations))))
         };
         if let Some(listing) = provider.downcast_ref::<ListingTable>()
-            && let Some(found) = locations(listing).and_then(|l| analyzed(&l))
+            && let Some(found) = analyzed(&locations(listing, self.snapshot))
         {
             return found;
         }
@@ -164,23 +165,28 @@ pub(super) fn rename(expr: &Expr, name: &dyn Fn(&Column) -> Option<String>) -> O
     renamed.ok().filter(|_| complete).map(|r| r.data)
 }
 
-/// The catalog's keys of the files of a listing table. A pattern of file names has none: the
-/// catalog finds files by prefix.
-fn locations(table: &ListingTable) -> Option<Vec<String>> {
-    table
-        .table_paths()
-        .iter()
-        .map(|url| {
-            let folder = if url.is_collection() && !url.prefix().as_ref().is_empty() {
-                "/"
-            } else {
-                ""
-            };
-            url.get_glob()
-                .is_none()
-                .then(|| format!("{}{}{folder}", url.object_store().as_str(), url.prefix()))
-        })
-        .collect()
+/// Where the catalog finds the files of a listing table: files by their keys, folders by their prefix. A pattern, such as the
+/// `*.parquet` that `CREATE EXTERNAL TABLE` adds to a folder, stands for the known files that match it.
+fn locations(table: &ListingTable, snapshot: &Snapshot) -> Vec<String> {
+    let mut locations = vec![];
+    for url in table.table_paths() {
+        let store = url.object_store();
+        let whole = url.is_collection() && !url.prefix().as_ref().is_empty();
+        let folder = if whole { "/" } else { "" };
+        let prefix = format!("{}{}{folder}", store.as_str(), url.prefix());
+        if url.get_glob().is_none() {
+            locations.push(prefix);
+            continue;
+        }
+        let below = format!("{}/", prefix.trim_end_matches('/'));
+        let matches = |key: &String| {
+            let path = key.strip_prefix(store.as_str());
+            let path = path.and_then(|path| Path::parse(path).ok());
+            path.is_some_and(|path| url.contains(&path, true))
+        };
+        locations.extend(snapshot.files_at(&[below]).into_iter().filter(matches));
+    }
+    locations
 }
 
 /// Rows of a table in memory; `None` while somebody writes to it.

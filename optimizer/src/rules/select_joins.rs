@@ -7,7 +7,7 @@
 
 use super::join_estimates::{JoinEstimate, JoinEstimates};
 use super::scan_filters::{ScanConstants, push_filters};
-use crate::cost::{HashJoin, HashJoinConstants, JoinMode, Side};
+use crate::cost::{HashJoin, HashJoinConstants, JoinMode, Side, TABLE_ROW};
 use crate::options::JoinwrightOptions;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::Result;
@@ -33,8 +33,9 @@ const MIN_GAIN: f64 = 0.05;
 /// …and the nanoseconds. Estimates err, and so do models; what a model does not know, such as row groups that a build side's
 /// range of keys prunes, weighs more than this.
 const MIN_SAVED: f64 = 500_000.0;
-/// The share of the memory limit that a build side may be estimated to need.
-const MEMORY_SHARE: f64 = 0.25;
+/// The share of the memory limit beyond which the bytes of a build side count more than time. A query has several, their rows
+/// are estimates, and the text in them may be long.
+const MEMORY_SHARE: f64 = 0.05;
 /// What a byte beyond it costs, in nanoseconds.
 const OUT_OF_MEMORY: f64 = 1_000.0;
 
@@ -297,7 +298,7 @@ impl Selection<'_> {
         };
         let time = self.model.join_time(mode, build, probe, output);
         // Too much to be gathered is worse than slow: the query fails.
-        let bytes = build.rows * build.width;
+        let bytes = build.rows * (TABLE_ROW + build.width);
         match self.memory {
             Some(most) if bytes > most => time + OUT_OF_MEMORY * bytes,
             _ => time,

@@ -9,16 +9,13 @@ use datafusion::common::{Result, ScalarValue, Statistics};
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::object_store::path::Path;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use joinwright_optimizer::{JoinOrdering, SessionStateBuilderExt};
-use joinwright_stats::{Catalog, Store, list_parquet};
-use std::path::PathBuf;
+use joinwright_stats::Catalog;
 use std::sync::Arc;
 
 /// A plan with the statistics of each node.

@@ -31,7 +31,7 @@ async fn tables(test: &str) -> (Tables, Arc<Catalog>) {
     tables.write("big/1.parquet", big).await;
     let dim = "SELECT value AS id, value % 1000 AS kind FROM range(0, 40000)";
     tables.write("dim/1.parquet", dim).await;
-    let catalog = tables.analyzed(&TABLES).await;
+    let catalog = tables.sampled(&TABLES).await;
     (tables, catalog)
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// A folder of tables, each a folder of Parquet files, that goes with the test.
 pub(crate) struct Tables {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl Tables {
@@ -38,7 +38,16 @@ impl Tables {
 
     /// A catalog of these tables as they are now.
     pub(crate) async fn analyzed(&self, tables: &[&str]) -> Arc<Catalog> {
-        let catalog = Catalog::in_memory();
+        self.analyzed_into(Catalog::in_memory(), tables).await
+    }
+
+    /// A catalog with samples, which lie in files of its cache.
+    pub(crate) async fn sampled(&self, tables: &[&str]) -> Arc<Catalog> {
+        let cache = Catalog::open(self.folder.join(".joinwright"));
+        self.analyzed_into(cache.expect("a cache"), tables).await
+    }
+
+    async fn analyzed_into(&self, catalog: Catalog, tables: &[&str]) -> Arc<Catalog> {
         for table in tables {
             let prefix = Path::from_absolute_path(self.folder.join(table));
             let prefix = prefix.expect("a path that the store can hold");
@@ -84,6 +93,7 @@ impl Tables {
     pub(crate) async fn informed(&self, tables: &[&str], catalog: &Arc<Catalog>) -> SessionContext {
         let context = self.session(tables, Some(catalog)).await;
         set(&context, "enabled", "false");
+        set(&context, "select_joins", "false");
         set(&context, "inject_statistics", "true");
         context
     }
