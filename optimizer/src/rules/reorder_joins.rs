@@ -25,7 +25,7 @@ use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, Result, plan_err};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use joinwright_stats::{Catalog, Snapshot};
 use std::collections::HashSet;
@@ -286,7 +286,8 @@ impl<'a> Pass<'a> {
 
     fn rewrite_children(&mut self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         plan.map_uncorrelated_subqueries(|p| self.rewrite(p))?
-            .transform_sibling(|plan| plan.map_children(|p| self.rewrite(p)))
+            .transform_sibling(|plan| plan.map_children(|p| self.rewrite(p)))?
+            .transform_data(exact_columns)
     }
 
     /// The region's plan with its leaves rewritten, its joins as they are.
@@ -531,6 +532,38 @@ impl<'a> Pass<'a> {
             cost_model: self.parts.cost.name().to_string(),
         }
     }
+}
+
+/// A filter with its columns qualified as its input has them.
+///
+/// `eliminate_join` can give the mark of a mark join a qualifier that it had not, when filters above already use it without. That
+/// resolves, until a projection comes between, as a new order brings: `push_down_filter` looks there for exact names, and leaves
+/// a column that it does not find pointing nowhere.
+fn exact_columns(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = &plan else {
+        return Ok(Transformed::no(plan));
+    };
+    let schema = filter.input.schema();
+    let predicate = filter.predicate.clone().transform(|expr| {
+        let exact = match &expr {
+            Expr::Column(column) if column.relation.is_none() => {
+                schema.qualified_fields_with_unqualified_name(&column.name)
+            }
+            _ => return Ok(Transformed::no(expr)),
+        };
+        Ok(match exact[..] {
+            [(Some(qualifier), field)] => {
+                let column = Column::new(Some(qualifier.clone()), field.name());
+                Transformed::yes(Expr::Column(column))
+            }
+            _ => Transformed::no(expr),
+        })
+    })?;
+    if !predicate.transformed {
+        return Ok(Transformed::no(plan));
+    }
+    let filter = Filter::try_new(predicate.data, Arc::clone(&filter.input))?;
+    Ok(Transformed::yes(LogicalPlan::Filter(filter)))
 }
 
 /// Names of the columns in the expressions of a plan.

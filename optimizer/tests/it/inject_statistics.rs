@@ -105,6 +105,7 @@ async fn build_sides_follow_distinct_values() {
     let catalog = tables.analyzed(&STAR).await;
     let context = tables.session(&STAR, Some(&catalog)).await;
     set(&context, "enabled", "false");
+    set(&context, "select_joins", "false");
     let shown = async |sql| joins(physical(&context, sql).await.as_ref());
     insta::assert_snapshot!(shown(GROUPED).await, @"CollectLeft(some, fact)");
     insta::assert_snapshot!(shown(MANY_TO_MANY).await, @"CollectLeft(CollectLeft(fact, fact), fact)");
@@ -121,6 +122,7 @@ async fn a_plan_is_as_it_was_without_the_option_or_the_statistics() {
     let expected = explained(&tables.session(&STAR, None).await, GROUPED).await;
     let off = tables.session(&STAR, Some(&catalog)).await;
     set(&off, "enabled", "false");
+    set(&off, "select_joins", "false");
     assert_eq!(explained(&off, GROUPED).await, expected);
     let nothing_known = Arc::new(Catalog::in_memory());
     let unknown = tables.informed(&STAR, &nothing_known).await;
