@@ -30,9 +30,13 @@ use std::sync::Arc;
 const VARIABLE_WIDTH: f64 = 24.0;
 /// The share by which our way has to be cheaper than DataFusion's…
 const MIN_GAIN: f64 = 0.05;
-/// …and the nanoseconds. Estimates err, and so do models; what a model does not know, such as row groups that a build side's
-/// range of keys prunes, weighs more than this.
+/// …and the nanoseconds. Estimates err, and so do models.
 const MIN_SAVED: f64 = 500_000.0;
+/// The nanoseconds that it takes to build from the other input where DataFusion's build side drops rows of its probe side. Its keys
+/// go down to the scans below as a dynamic filter, and may prune more there than the join itself costs.
+const MIN_SAVED_FILTER: f64 = 10_000_000.0;
+/// The share of probe rows that such a build side keeps at most.
+const FILTERING: f64 = 0.9;
 /// The share of the memory limit beyond which the bytes of a build side count more than time. A query has several, their rows
 /// are estimates, and the text in them may be long.
 const MEMORY_SHARE: f64 = 0.05;
@@ -236,13 +240,23 @@ impl Selection<'_> {
             };
             self.time(way.mode, build, probe, output)
         };
-        let default_time = time(default);
-        let mut best = (default, default_time * (1.0 - MIN_GAIN) - MIN_SAVED);
+        let enough = time(default) * (1.0 - MIN_GAIN);
+        let probed = match default.swap {
+            false => sides.right.rows,
+            true => sides.left.rows,
+        };
+        let filters = sides.output < FILTERING * probed;
+        let mut best = (default, f64::INFINITY);
         for mode in modes(join) {
             for swap in [false, true] {
                 let way = Way { swap, mode: *mode };
+                let least = match filters && swap != default.swap {
+                    true => MIN_SAVED_FILTER,
+                    false => MIN_SAVED,
+                };
                 let time = time(way);
-                if (!swap || self.may_swap(join)) && time < best.1 {
+                let allowed = !swap || self.may_swap(join);
+                if allowed && time < enough - least && time < best.1 {
                     best = (way, time);
                 }
             }
