@@ -144,7 +144,7 @@ impl Walk<'_> {
             let conjuncts = split_conjunction(filter.predicate());
             above
                 .conjuncts
-                .extend(conjuncts.into_iter().map(|conjunct| columns_of(conjunct)));
+                .extend(conjuncts.into_iter().map(columns_of));
             return vec![above];
         }
         if let Some(projection) = node.downcast_ref::<ProjectionExec>() {

@@ -59,7 +59,8 @@ impl SelectJoins {
 
 impl PhysicalOptimizerRule for SelectJoins {
     fn name(&self) -> &str {
-        "select_joins"
+        // That of the rule whose place it takes: who looks for that place finds it, and its errors read as they did.
+        "join_selection"
     }
 
     fn schema_check(&self) -> bool {
@@ -214,8 +215,11 @@ impl Selection<'_> {
         if !self.config.optimizer.join_reordering {
             return Ok(false);
         }
-        if !estimate.known {
-            return Ok(larger(&Size::of(left)?, &Size::of(right)?));
+        let (left_size, right_size) = (Size::of(left)?, Size::of(right)?);
+        // Such joins stand on small inputs, whose sizes DataFusion mostly knows.
+        let sized = left_size.rows.is_some() && right_size.rows.is_some();
+        if sized || !estimate.known {
+            return Ok(larger(&left_size, &right_size));
         }
         let sides = Sides::new(left, right, estimate);
         let bytes = |side: Side| side.rows * side.width.max(1.0);
