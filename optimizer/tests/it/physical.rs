@@ -95,7 +95,7 @@ async fn inputs_of_scalar_subqueries_are_recognized() {
     let (tables, catalog) = tables("subqueries").await;
     let ours = tables.session(&TABLES, Some(&catalog)).await;
     let query = format!(
-        "SELECT count(*) FROM ({FEW_OF_BIG}) WHERE value > (SELECT min(value) FROM ({FEW_OF_BIG}) WHERE kind > 3)"
+        "SELECT count(*), (SELECT min(value) FROM ({FEW_OF_BIG})) AS least FROM ({FEW_OF_BIG})"
     );
     let found = joins(&physical(&ours, &query).await);
     let collected = (PartitionMode::CollectLeft, "big".to_string());
