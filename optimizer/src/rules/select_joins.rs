@@ -86,32 +86,17 @@ impl PhysicalOptimizerRule for SelectJoins {
             config,
             memory: estimates.memory.map(|bytes| bytes as f64 * MEMORY_SHARE),
         };
-        let mut decided = Decided::default();
-        let mut joins = estimates.joins.iter();
-        let plan = plan.transform_up(|node| {
-            let estimate = match is_join(node.as_ref()) {
-                true => joins.next(),
-                false => None,
-            };
-            let Some(estimate) = estimate else {
-                return Ok(Transformed::no(node));
-            };
-            if let Some(join) = node.downcast_ref::<HashJoinExec>() {
-                let way = selection.way(join, estimate)?;
-                let selected = way.of(join)?;
-                decided.keep(&selected, way.swap, estimate);
-                return Ok(Transformed::yes(selected));
+        let selected = selection.apply(Arc::clone(&plan), &estimates.joins);
+        let told = selected.and_then(|(selected, decided)| {
+            match wanted.is_some_and(|wanted| wanted.scan_filters) {
+                true => push_filters(&selected, &decided, &self.scans, config),
+                false => Ok(selected),
             }
-            Ok(match selection.swapped(&node, estimate)? {
-                Some(swapped) => Transformed::yes(swapped),
-                None => Transformed::no(node),
-            })
         });
-        let plan = plan.data()?;
-        match wanted.is_some_and(|wanted| wanted.scan_filters) {
-            true => push_filters(&plan, &decided, &self.scans, config),
-            false => Ok(plan),
-        }
+        told.or_else(|error| {
+            tracing::warn!(%error, "the joins of a physical plan are left to DataFusion");
+            JoinSelection::new().optimize(plan, config)
+        })
     }
 }
 
@@ -187,6 +172,36 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
+    /// The plan with its joins as they should run, and their estimates.
+    fn apply(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        joins: &[JoinEstimate],
+    ) -> Result<(Arc<dyn ExecutionPlan>, Decided)> {
+        let mut decided = Decided::default();
+        let mut joins = joins.iter();
+        let plan = plan.transform_up(|node| {
+            let estimate = match is_join(node.as_ref()) {
+                true => joins.next(),
+                false => None,
+            };
+            let Some(estimate) = estimate else {
+                return Ok(Transformed::no(node));
+            };
+            if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+                let way = self.way(join, estimate)?;
+                let selected = way.of(join)?;
+                decided.keep(&selected, way.swap, estimate);
+                return Ok(Transformed::yes(selected));
+            }
+            Ok(match self.swapped(&node, estimate)? {
+                Some(swapped) => Transformed::yes(swapped),
+                None => Transformed::no(node),
+            })
+        });
+        Ok((plan.data()?, decided))
+    }
+
     /// A join without keys with its inputs swapped; `None` if it should run as it is.
     fn swapped(
         &self,
@@ -413,6 +428,7 @@ fn is_join(node: &dyn ExecutionPlan) -> bool {
 
 /// Whether the joins of a plan are those that were estimated. Unbounded inputs are DataFusion's own business.
 fn matches_plan(plan: &Arc<dyn ExecutionPlan>, estimates: &[JoinEstimate]) -> bool {
+    #[recursive::recursive]
     fn visit(
         node: &Arc<dyn ExecutionPlan>,
         estimates: &mut std::slice::Iter<'_, JoinEstimate>,
