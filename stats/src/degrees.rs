@@ -366,32 +366,62 @@ impl Default for DegreeCounter {
     }
 }
 
-impl DegreeCounter {
-    /// Counts runs of keys.
-    pub(crate) fn add(&self, runs: &[(u64, u64)]) {
-        let shard_of = |hash: u64| (hash >> (u64::BITS - LG_SHARDS)) as usize;
-        let mut ends = [0; 1 << LG_SHARDS];
-        runs.iter().for_each(|run| ends[shard_of(run.0)] += 1);
-        let mut start = 0;
-        for end in &mut ends {
-            start += std::mem::replace(end, start);
-        }
-        let mut sorted = vec![(0, 0); runs.len()];
-        for &run in runs {
-            let end = &mut ends[shard_of(run.0)];
-            sorted[*end] = run;
-            *end += 1;
-        }
-        let mut start = 0;
-        for (shard, end) in self.shards.iter().zip(ends) {
-            if start < end {
-                self.add_to(&mut lock(shard), &sorted[start..end]);
-            }
-            start = end;
+/// The shard that counts a key.
+fn shard_of(hash: u64) -> usize {
+    (hash >> (u64::BITS - LG_SHARDS)) as usize
+}
+
+/// Runs of keys on their way to a counter that all threads share, 4 MiB of them: what a shard needs comes into the caches once
+/// for many.
+pub(crate) struct KeyRuns<'a> {
+    counter: &'a DegreeCounter,
+    /// `(hash, rows)` by shard.
+    runs: Vec<Vec<(u64, u64)>>,
+}
+
+/// Runs of a shard that are counted together.
+const RUNS_AT_ONCE: usize = 1 << 12;
+
+impl<'a> KeyRuns<'a> {
+    pub(crate) fn new(counter: &'a DegreeCounter) -> Self {
+        Self {
+            counter,
+            runs: vec![Vec::new(); 1 << LG_SHARDS],
         }
     }
 
-    fn add_to(&self, shard: &mut Shard, runs: &[(u64, u64)]) {
+    /// Counts runs of keys, some of them only with [`KeyRuns::flush`].
+    pub(crate) fn add(&mut self, runs: &[(u64, u64)]) {
+        for &run in runs {
+            let shard = shard_of(run.0);
+            let waiting = &mut self.runs[shard];
+            waiting.push(run);
+            if waiting.len() == RUNS_AT_ONCE {
+                self.counter.add_to(shard, waiting);
+                waiting.clear();
+            }
+        }
+    }
+
+    pub(crate) fn flush(&mut self) {
+        for (shard, waiting) in self.runs.iter_mut().enumerate() {
+            self.counter.add_to(shard, waiting);
+            waiting.clear();
+        }
+    }
+}
+
+impl DegreeCounter {
+    /// Counts runs of keys.
+    pub(crate) fn add(&self, runs: &[(u64, u64)]) {
+        let mut keys = KeyRuns::new(self);
+        keys.add(runs);
+        keys.flush();
+    }
+
+    /// Counts runs of keys of one shard.
+    fn add_to(&self, shard: usize, runs: &[(u64, u64)]) {
+        let shard = &mut *lock(&self.shards[shard]);
         for &(hash, rows) in runs {
             shard.bin_rows[bin_of(hash) % shard.bin_rows.len()] += rows;
         }

@@ -30,7 +30,7 @@ use tokio::task::spawn_blocking;
 
 use crate::collect::{Collected, KeyColumn, collect};
 use crate::decode::{Readers, decode_column, dictionary_value_bytes};
-use crate::degrees::{DegreeCounter, Degrees, lock};
+use crate::degrees::{DegreeCounter, Degrees, KeyRuns, lock};
 use crate::file_stats::FileColumn;
 use crate::footer::Footer;
 use crate::parts::Part;
@@ -69,9 +69,6 @@ const KEY_ROWS: (f64, f64) = (20_000.0, 200_000.0);
 
 /// Keys of fewer distinct values have no sample of their own: their degrees tell all, and few keys make a poor sample.
 const KEY_DOMAIN: f64 = 4096.0;
-
-/// Runs of keys that are handed on together, 1 MiB of them: the counts of a shard come into the caches once for many.
-const RUNS_AT_ONCE: usize = 1 << 16;
 
 /// What a scan needs to know.
 pub(crate) struct ScanInput<'a> {
@@ -563,27 +560,25 @@ fn count_unit(
     readers: &Readers,
     tasks: &[Task],
 ) -> Result<Vec<Found>, ParquetError> {
-    let mut all: Vec<Found> = Vec::new();
-    for (chunk, bytes) in unit.iter().zip(fetched) {
-        let task = &tasks[chunk.column];
-        if all.last().is_none_or(|found| found.column != chunk.column) {
-            all.push(Found {
-                column: chunk.column,
-                sketch: task
-                    .sketch
-                    .then(|| ColumnSketch::new(task.extremes, task.degrees.is_none())),
-                taken: Vec::new(),
-            });
-        }
-        if let Some(found) = all.last_mut() {
+    let mut all = Vec::new();
+    let mut fetched = fetched.into_iter();
+    for chunks in unit.chunk_by(|a, b| a.column == b.column) {
+        let column = chunks[0].column;
+        let task = &tasks[column];
+        let mut found = Found {
+            column,
+            sketch: task
+                .sketch
+                .then(|| ColumnSketch::new(task.extremes, task.degrees.is_none())),
+            taken: Vec::new(),
+        };
+        let mut keys = task.degrees.as_deref().map(KeyRuns::new);
+        for (chunk, bytes) in chunks.iter().zip(&mut fetched) {
             let mut counting = Counting {
                 task,
-                found,
+                found: &mut found,
                 entries: EntryCounts::default(),
-                keys: KeyRuns {
-                    counter: task.degrees.as_deref(),
-                    runs: Vec::new(),
-                },
+                keys: keys.as_mut(),
                 dictionary: false,
             };
             let visit = |row: u64, array: &ArrayRef| counting.visit(chunk.first_row + row, array);
@@ -599,6 +594,13 @@ fn count_unit(
                 readers.chunk(chunk.row_group, chunk.leaf),
             ));
         }
+        if let Some(sketch) = &mut found.sketch {
+            sketch.finish();
+        }
+        if let Some(keys) = &mut keys {
+            keys.flush();
+        }
+        all.push(found);
     }
     Ok(all)
 }
@@ -612,40 +614,22 @@ fn within(rows: &[u64], first_row: u64, batch_rows: usize) -> UInt32Array {
 }
 
 /// A column chunk that is being counted.
-struct Counting<'a> {
+struct Counting<'a, 'b> {
     task: &'a Task,
     found: &'a mut Found,
     entries: EntryCounts,
-    keys: KeyRuns<'a>,
+    keys: Option<&'a mut KeyRuns<'b>>,
     /// The values come as a dictionary, whose bytes the writer has counted.
     dictionary: bool,
 }
 
-/// Runs of keys on their way to a counter that all threads share.
-struct KeyRuns<'a> {
-    counter: Option<&'a DegreeCounter>,
-    runs: Vec<(u64, u64)>,
-}
-
-impl KeyRuns<'_> {
-    fn add(&mut self, runs: &[(u64, u64)]) {
-        if self.counter.is_some() {
-            self.runs.extend_from_slice(runs);
-        }
-        if self.runs.len() >= RUNS_AT_ONCE {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if let Some(counter) = self.counter {
-            counter.add(&self.runs);
-        }
-        self.runs.clear();
+fn hand_on(keys: &mut Option<&mut KeyRuns<'_>>, runs: &[(u64, u64)]) {
+    if let Some(keys) = keys {
+        keys.add(runs);
     }
 }
 
-impl Counting<'_> {
+impl Counting<'_, '_> {
     fn visit(&mut self, first_row: u64, array: &ArrayRef) -> Result<(), ParquetError> {
         let task = self.task;
         if let Some(sketch) = &mut self.found.sketch {
@@ -656,14 +640,14 @@ impl Counting<'_> {
             };
             if let DataType::Dictionary(..) = array.data_type() {
                 self.dictionary = true;
-                let keys = &mut self.keys;
-                self.entries.add(array, sketch, &mut |runs| keys.add(runs));
+                self.entries
+                    .add(array, sketch, &mut |runs| hand_on(&mut self.keys, runs));
                 if task.candidates.is_some() {
                     candidates(&self.entries.hashes_of(array));
                 }
             } else {
                 sketch.add(array);
-                self.keys.add(&sketch.runs);
+                hand_on(&mut self.keys, &sketch.runs);
                 candidates(sketch.hashes());
             }
             let ordered = task.ordered.as_ref();
@@ -687,10 +671,9 @@ impl Counting<'_> {
     fn finish(mut self, dictionary_bytes: Option<u64>) {
         if let Some(sketch) = &mut self.found.sketch {
             let keys = &mut self.keys;
-            self.entries.flush(sketch, &mut |runs| keys.add(runs));
+            self.entries.flush(sketch, &mut |runs| hand_on(keys, runs));
             sketch.flush();
-            self.keys.add(&sketch.runs);
-            self.keys.flush();
+            hand_on(keys, &sketch.runs);
             if let Some(bytes) = dictionary_bytes.filter(|_| self.dictionary) {
                 *sketch.value_bytes.get_or_insert(0) += bytes;
             }
