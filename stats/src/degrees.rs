@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -96,7 +97,7 @@ impl DegreeVector {
         })
     }
 
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (u64, u64)> + Clone {
         let counts = self.counts.iter().map(|&count| u64::from(count));
         self.hashes.iter().copied().zip(counts)
     }
@@ -449,24 +450,17 @@ impl DegreeCounter {
     }
 
     /// The degrees of the file, of which nothing is left here; `frequent` bounds them where the keys were too many.
-    pub(crate) fn finish(&self, frequent: &Frequent) -> Degrees {
-        let shards: Vec<Shard> = self
+    pub(crate) fn finish(&self, frequent: &Frequent, threads: usize) -> Degrees {
+        let mut shards: Vec<Shard> = self
             .shards
             .iter()
             .map(|s| std::mem::take(&mut *lock(s)))
             .collect();
         let bin_rows: Vec<u64> = shards.iter().flat_map(|shard| shard.bin_rows).collect();
-        if !self.overflowed() {
-            let mut pairs = Vec::with_capacity(shards.iter().map(|s| s.counts.len()).sum());
-            for shard in shards {
-                let start = pairs.len();
-                pairs.extend(shard.counts);
-                // Shards follow each other in the order of hashes: each is sorted in the caches, and with it the whole.
-                pairs[start..].sort_unstable();
-            }
-            if let Some(vector) = DegreeVector::new(pairs) {
-                return Degrees::of_vector(vector);
-            }
+        if !self.overflowed()
+            && let Some(vector) = vector_of(&mut shards, threads)
+        {
+            return Degrees::of_vector(vector);
         }
         let most = frequent
             .clone()
@@ -481,6 +475,39 @@ impl DegreeCounter {
         };
         Degrees::of_bins(bin_rows.into_iter().map(bin).collect(), most)
     }
+}
+
+/// The counts of all shards, sorted on some threads; `None` where a key has more than 2³² rows.
+fn vector_of(shards: &mut [Shard], threads: usize) -> Option<DegreeVector> {
+    let sort = |shards: &mut [Shard]| {
+        let mut sorted = DegreeVector::default();
+        for shard in shards {
+            // Shards follow each other in the order of hashes: each is sorted in the caches, and with it the whole.
+            let mut pairs: Vec<_> = std::mem::take(&mut shard.counts).into_iter().collect();
+            pairs.sort_unstable();
+            sorted.hashes.extend(pairs.iter().map(|pair| pair.0));
+            for pair in pairs {
+                sorted.counts.push(u32::try_from(pair.1).ok()?);
+            }
+        }
+        Some(sorted)
+    };
+    let share = shards.len().div_ceil(threads.max(1)).max(1);
+    std::thread::scope(|scope| {
+        let parts = shards.chunks_mut(share);
+        let parts: Vec<_> = parts.map(|part| scope.spawn(|| sort(part))).collect();
+        let mut whole = DegreeVector::default();
+        for part in parts {
+            let part = part.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            if whole.hashes.is_empty() {
+                whole = part;
+            } else {
+                whole.hashes.extend(part.hashes);
+                whole.counts.extend(part.counts);
+            }
+        }
+        Some(whole)
+    })
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -498,7 +525,7 @@ mod tests {
         let counter = DegreeCounter::default();
         let runs: Vec<_> = keys.iter().map(|key| (mix(*key), 1)).collect();
         counter.add(&runs);
-        counter.finish(&Frequent::default())
+        counter.finish(&Frequent::default(), 2)
     }
 
     /// Without its vector, as after the budget dropped it.
@@ -545,7 +572,7 @@ mod tests {
         let runs: Vec<_> = keys.iter().map(|key| (mix(*key), 1)).collect();
         counter.add(&runs);
         counter.overflowed.store(true, Ordering::Relaxed);
-        let bounded = counter.finish(&frequent);
+        let bounded = counter.finish(&frequent, 2);
         assert!(!bounded.exact && bounded.vector.is_none());
         check(&bounded, &truth);
         assert!(

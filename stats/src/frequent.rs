@@ -116,18 +116,25 @@ impl Frequent {
         }
     }
 
-    /// From the exact counts of all values: keeps as many as there is room for, and the error that leaving out the others makes.
-    pub(crate) fn of_counts(mut counters: Vec<(u64, u64)>) -> Self {
+    /// From the exact counts of all values, each once: keeps as many as there is room for, the first of equal ones, and the error that
+    /// leaving out the others makes.
+    pub(crate) fn of_counts(counters: impl Iterator<Item = (u64, u64)> + Clone) -> Self {
+        let mut counts: Vec<u64> = counters.clone().map(|counter| counter.1).collect();
         let mut error = 0;
-        if counters.len() > FULL {
-            let order = |&(hash, count): &(u64, u64)| (std::cmp::Reverse(count), hash);
-            let (_, cut, _) = counters.select_nth_unstable_by_key(FULL, order);
-            error = cut.1;
-            counters.truncate(FULL);
+        if counts.len() > FULL {
+            counts.select_nth_unstable_by_key(FULL, |count| std::cmp::Reverse(*count));
+            error = counts[FULL];
         }
+        let above = counts.iter().take(FULL).filter(|count| **count > error);
+        let mut room = FULL - above.count();
         let mut frequent = Self::default();
         for (hash, count) in counters {
-            frequent.add(hash, count);
+            if count == error && room > 0 {
+                room -= 1;
+                frequent.add(hash, count);
+            } else if count > error {
+                frequent.add(hash, count);
+            }
         }
         frequent.error = error;
         frequent
@@ -279,11 +286,14 @@ mod tests {
             .iter()
             .flat_map(|&(hash, count)| vec![hash; count as usize])
             .collect();
-        let frequent = Frequent::of_counts(counts.clone());
+        let frequent = Frequent::of_counts(counts.iter().copied());
         assert_eq!((frequent.used, frequent.error()), (FULL, 3));
         check(frequent, &stream, false);
         counts.truncate(FULL);
-        assert_eq!(Frequent::of_counts(counts).distinct(), Some(FULL as u64));
+        assert_eq!(
+            Frequent::of_counts(counts.into_iter()).distinct(),
+            Some(FULL as u64)
+        );
     }
 
     fn count(stream: &[u64]) -> Frequent {

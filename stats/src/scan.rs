@@ -218,15 +218,15 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
     } else {
         let fit = (TAKEN_BYTES / 8.0 / shape.taken_width.max(1.0)) as u64;
         let below = scan.priorities.threshold(rows, SAMPLE_ROWS.min(fit.max(1)));
-        let mut selected: Vec<u64> = (0..rows)
-            .filter(|row| scan.priorities.of(*row) < below)
-            .collect();
         let most_rows = (TAKEN_BYTES / shape.taken_width.max(1.0)) / (input.keys.len() + 1) as f64;
         let affordable = input.share * KEY_BUDGET / input.keys.len().max(1) as f64;
         let target = (rows as f64 * KEY_SHARE.min(affordable))
             .clamp(KEY_ROWS.0, KEY_ROWS.1)
             .min(most_rows);
         let all = Arc::new(scan.some_rows(rows, rows));
+        // They are more than the sample, and chosen by the same priorities.
+        let mut selected = all.to_vec();
+        selected.retain(|row| scan.priorities.of(*row) < below);
         for (task, column) in tasks.iter_mut().zip(&footer.columns) {
             let nulls = column.null_count.unwrap_or(0).min(rows);
             task.ordered = match rows - nulls {
@@ -407,7 +407,7 @@ impl Scan<'_> {
     /// What was counted of a key column, which also tells its distinct and most common values.
     fn degrees(&mut self, column: usize, counter: &DegreeCounter) -> Degrees {
         let total = &mut self.totals[column];
-        let degrees = counter.finish(&total.frequent);
+        let degrees = counter.finish(&total.frequent, self.input.concurrency);
         if let Some(vector) = &degrees.vector {
             total.know_values(vector);
         }
@@ -438,7 +438,7 @@ impl Scan<'_> {
         };
         let mut results = stream::iter(units)
             .map(scan_unit)
-            .buffered(input.concurrency.max(1));
+            .buffered(2 * input.concurrency.max(1));
         let (totals, taken) = (&mut self.totals, &mut self.taken);
         while let Some((found, bytes)) = results.try_next().await? {
             self.bytes_read += bytes;

@@ -362,7 +362,7 @@ impl ColumnTotal {
     /// Takes over the exact counts of all values.
     pub(crate) fn know_values(&mut self, counts: &DegreeVector) {
         self.distinct.add_all(&counts.hashes);
-        self.frequent = Frequent::of_counts(counts.pairs().collect());
+        self.frequent = Frequent::of_counts(counts.pairs());
     }
 
     pub(crate) fn merge(&mut self, mut part: ColumnSketch) {
