@@ -9,8 +9,9 @@
 //! bytes are kept in between where they are few.
 //!
 //! Memory: `concurrency` units at once, each with its stored bytes (8 MiB, or one larger column chunk), one batch of decoded values
-//! (about 4 MiB), the page and the dictionary that it comes from, and under 1 MiB of sketches; for key columns the count of each
-//! key (at most 68 MiB for each of `concurrency` columns) and up to 64 MiB of bytes kept; and the rows of the samples, at most
+//! (about 4 MiB), the page and the dictionary that it comes from, and under 3 MiB of sketches and of hashes that wait to be counted
+//! together; as many more units that are counted, of which the sketches remain; for key columns 4 MiB of keys that wait, the count of
+//! each key (at most 68 MiB for each of `concurrency` columns) and up to 64 MiB of bytes kept; and the rows of the samples, at most
 //! 64 MB before they are packed, and twice as much again while they are. Files of more than a few megabytes are scanned one at a time.
 
 use std::collections::HashMap;
