@@ -1,7 +1,7 @@
 //! Decodes column chunks, a batch at a time.
 //!
 //! Strings are read as views into their pages. Where all pages of a chunk are dictionary-encoded, they are read as an Arrow
-//! dictionary instead, so that each entry is hashed once, however many rows have it.
+//! dictionary instead, so that each entry is hashed once, however many rows have it; and so are other values, see [`crate::coded`].
 
 use std::sync::Arc;
 
@@ -12,10 +12,13 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::basic::{Encoding, Type as PhysicalType};
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::serialized_reader::SerializedPageReader;
+
+use crate::coded::{CodedReader, has_coded_pages_alone, is_coded};
 
 /// Decoded bytes of a batch, so that columns of large strings are read in fewer rows at a time.
 const BATCH_BYTES: u64 = 4 << 20;
@@ -85,7 +88,7 @@ fn with_types(
 /// Reads one column chunk from its bytes, which start at `start` in the file, and shows its batches to `visit`: the first row
 /// of each within the row group, and the values.
 ///
-/// Strings come as views, or as an Arrow dictionary of `Int32` keys.
+/// Strings come as views; they and other values may come as an Arrow dictionary of `Int32` keys.
 pub(crate) fn decode_column(
     row_group: usize,
     leaf: usize,
@@ -99,21 +102,38 @@ pub(crate) fn decode_column(
     let chunk = group.column(leaf);
     let schema = metadata.file_metadata().schema_descr();
     let rows = group.num_rows() as u64;
-    let arrow = match &readers.dictionaries {
-        Some(dictionaries) if dictionary_value_bytes(chunk).is_some() => dictionaries,
-        _ => &readers.views,
-    };
+    let batch_rows = batch_rows(chunk, rows);
+    let field = readers
+        .views
+        .schema()
+        .field(schema.get_column_root_idx(leaf));
     let chunk_reader = Chunk { start, bytes };
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(chunk_reader, arrow.clone())
-        .with_row_groups(vec![row_group])
-        .with_projection(ProjectionMask::leaves(schema, [leaf]))
-        .with_batch_size(batch_rows(chunk, rows))
-        .build()?;
     let mut rows_read = 0;
-    for batch in reader {
-        let batch = batch?;
-        visit(rows_read, batch.column(0))?;
-        rows_read += batch.num_rows() as u64;
+    let mut visit = |array: &ArrayRef| {
+        visit(rows_read, array)?;
+        rows_read += array.len() as u64;
+        Ok::<_, ParquetError>(())
+    };
+    if is_coded(chunk, field.data_type()) {
+        let pages = SerializedPageReader::new(Arc::new(chunk_reader), chunk, rows as usize, None)?;
+        let mut reader = CodedReader::new(chunk, field.data_type(), pages)?;
+        while let Some(array) = reader.next(batch_rows)? {
+            visit(&array)?;
+        }
+    } else {
+        let arrow = match &readers.dictionaries {
+            Some(dictionaries) if dictionary_value_bytes(chunk).is_some() => dictionaries,
+            _ => &readers.views,
+        };
+        let reader =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(chunk_reader, arrow.clone())
+                .with_row_groups(vec![row_group])
+                .with_projection(ProjectionMask::leaves(schema, [leaf]))
+                .with_batch_size(batch_rows)
+                .build()?;
+        for batch in reader {
+            visit(batch?.column(0))?;
+        }
     }
     if rows_read != rows {
         let name = schema.column(leaf).path().string();
@@ -127,13 +147,9 @@ pub(crate) fn decode_column(
 ///
 /// Other chunks would be given a new dictionary a batch, and their widths need the values.
 pub(crate) fn dictionary_value_bytes(chunk: &ColumnChunkMetaData) -> Option<u64> {
-    let encodings = chunk.page_encoding_stats_mask()?;
-    let dictionary = chunk.dictionary_page_offset().is_some()
-        && (encodings.is_only(Encoding::RLE_DICTIONARY)
-            || encodings.is_only(Encoding::PLAIN_DICTIONARY));
     let bytes = chunk.unencoded_byte_array_data_bytes()?;
     let strings = chunk.column_type() == PhysicalType::BYTE_ARRAY;
-    (dictionary && strings).then(|| u64::try_from(bytes).ok())?
+    (strings && has_coded_pages_alone(chunk)).then(|| u64::try_from(bytes).ok())?
 }
 
 /// How many rows to decode at a time.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -96,7 +97,7 @@ impl DegreeVector {
         })
     }
 
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (u64, u64)> + Clone {
         let counts = self.counts.iter().map(|&count| u64::from(count));
         self.hashes.iter().copied().zip(counts)
     }
@@ -366,32 +367,62 @@ impl Default for DegreeCounter {
     }
 }
 
-impl DegreeCounter {
-    /// Counts runs of keys.
-    pub(crate) fn add(&self, runs: &[(u64, u64)]) {
-        let shard_of = |hash: u64| (hash >> (u64::BITS - LG_SHARDS)) as usize;
-        let mut ends = [0; 1 << LG_SHARDS];
-        runs.iter().for_each(|run| ends[shard_of(run.0)] += 1);
-        let mut start = 0;
-        for end in &mut ends {
-            start += std::mem::replace(end, start);
-        }
-        let mut sorted = vec![(0, 0); runs.len()];
-        for &run in runs {
-            let end = &mut ends[shard_of(run.0)];
-            sorted[*end] = run;
-            *end += 1;
-        }
-        let mut start = 0;
-        for (shard, end) in self.shards.iter().zip(ends) {
-            if start < end {
-                self.add_to(&mut lock(shard), &sorted[start..end]);
-            }
-            start = end;
+/// The shard that counts a key.
+fn shard_of(hash: u64) -> usize {
+    (hash >> (u64::BITS - LG_SHARDS)) as usize
+}
+
+/// Runs of keys on their way to a counter that all threads share, 4 MiB of them: what a shard needs comes into the caches once
+/// for many.
+pub(crate) struct KeyRuns<'a> {
+    counter: &'a DegreeCounter,
+    /// `(hash, rows)` by shard.
+    runs: Vec<Vec<(u64, u64)>>,
+}
+
+/// Runs of a shard that are counted together.
+const RUNS_AT_ONCE: usize = 1 << 12;
+
+impl<'a> KeyRuns<'a> {
+    pub(crate) fn new(counter: &'a DegreeCounter) -> Self {
+        Self {
+            counter,
+            runs: vec![Vec::new(); 1 << LG_SHARDS],
         }
     }
 
-    fn add_to(&self, shard: &mut Shard, runs: &[(u64, u64)]) {
+    /// Counts runs of keys, some of them only with [`KeyRuns::flush`].
+    pub(crate) fn add(&mut self, runs: &[(u64, u64)]) {
+        for &run in runs {
+            let shard = shard_of(run.0);
+            let waiting = &mut self.runs[shard];
+            waiting.push(run);
+            if waiting.len() == RUNS_AT_ONCE {
+                self.counter.add_to(shard, waiting);
+                waiting.clear();
+            }
+        }
+    }
+
+    pub(crate) fn flush(&mut self) {
+        for (shard, waiting) in self.runs.iter_mut().enumerate() {
+            self.counter.add_to(shard, waiting);
+            waiting.clear();
+        }
+    }
+}
+
+impl DegreeCounter {
+    /// Counts runs of keys.
+    pub(crate) fn add(&self, runs: &[(u64, u64)]) {
+        let mut keys = KeyRuns::new(self);
+        keys.add(runs);
+        keys.flush();
+    }
+
+    /// Counts runs of keys of one shard.
+    fn add_to(&self, shard: usize, runs: &[(u64, u64)]) {
+        let shard = &mut *lock(&self.shards[shard]);
         for &(hash, rows) in runs {
             shard.bin_rows[bin_of(hash) % shard.bin_rows.len()] += rows;
         }
@@ -419,24 +450,17 @@ impl DegreeCounter {
     }
 
     /// The degrees of the file, of which nothing is left here; `frequent` bounds them where the keys were too many.
-    pub(crate) fn finish(&self, frequent: &Frequent) -> Degrees {
-        let shards: Vec<Shard> = self
+    pub(crate) fn finish(&self, frequent: &Frequent, threads: usize) -> Degrees {
+        let mut shards: Vec<Shard> = self
             .shards
             .iter()
             .map(|s| std::mem::take(&mut *lock(s)))
             .collect();
         let bin_rows: Vec<u64> = shards.iter().flat_map(|shard| shard.bin_rows).collect();
-        if !self.overflowed() {
-            let mut pairs = Vec::with_capacity(shards.iter().map(|s| s.counts.len()).sum());
-            for shard in shards {
-                let start = pairs.len();
-                pairs.extend(shard.counts);
-                // Shards follow each other in the order of hashes: each is sorted in the caches, and with it the whole.
-                pairs[start..].sort_unstable();
-            }
-            if let Some(vector) = DegreeVector::new(pairs) {
-                return Degrees::of_vector(vector);
-            }
+        if !self.overflowed()
+            && let Some(vector) = vector_of(&mut shards, threads)
+        {
+            return Degrees::of_vector(vector);
         }
         let most = frequent
             .clone()
@@ -451,6 +475,39 @@ impl DegreeCounter {
         };
         Degrees::of_bins(bin_rows.into_iter().map(bin).collect(), most)
     }
+}
+
+/// The counts of all shards, sorted on some threads; `None` where a key has more than 2³² rows.
+fn vector_of(shards: &mut [Shard], threads: usize) -> Option<DegreeVector> {
+    let sort = |shards: &mut [Shard]| {
+        let mut sorted = DegreeVector::default();
+        for shard in shards {
+            // Shards follow each other in the order of hashes: each is sorted in the caches, and with it the whole.
+            let mut pairs: Vec<_> = std::mem::take(&mut shard.counts).into_iter().collect();
+            pairs.sort_unstable();
+            sorted.hashes.extend(pairs.iter().map(|pair| pair.0));
+            for pair in pairs {
+                sorted.counts.push(u32::try_from(pair.1).ok()?);
+            }
+        }
+        Some(sorted)
+    };
+    let share = shards.len().div_ceil(threads.max(1)).max(1);
+    std::thread::scope(|scope| {
+        let parts = shards.chunks_mut(share);
+        let parts: Vec<_> = parts.map(|part| scope.spawn(|| sort(part))).collect();
+        let mut whole = DegreeVector::default();
+        for part in parts {
+            let part = part.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            if whole.hashes.is_empty() {
+                whole = part;
+            } else {
+                whole.hashes.extend(part.hashes);
+                whole.counts.extend(part.counts);
+            }
+        }
+        Some(whole)
+    })
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -468,7 +525,7 @@ mod tests {
         let counter = DegreeCounter::default();
         let runs: Vec<_> = keys.iter().map(|key| (mix(*key), 1)).collect();
         counter.add(&runs);
-        counter.finish(&Frequent::default())
+        counter.finish(&Frequent::default(), 2)
     }
 
     /// Without its vector, as after the budget dropped it.
@@ -515,7 +572,7 @@ mod tests {
         let runs: Vec<_> = keys.iter().map(|key| (mix(*key), 1)).collect();
         counter.add(&runs);
         counter.overflowed.store(true, Ordering::Relaxed);
-        let bounded = counter.finish(&frequent);
+        let bounded = counter.finish(&frequent, 2);
         assert!(!bounded.exact && bounded.vector.is_none());
         check(&bounded, &truth);
         assert!(

@@ -465,7 +465,7 @@ fn degrees_of_rows(file: &FileEntry, column: &str) -> Option<Degrees> {
         .collect();
     let counter = DegreeCounter::default();
     counter.add(&runs);
-    Some(counter.finish(&Frequent::default()))
+    Some(counter.finish(&Frequent::default(), 1))
 }
 
 /// The sample of one file.

@@ -6,6 +6,10 @@
 //!
 //! The table is large as long as it holds all values, so that their counts are exact; when they turn out to be too many, half
 //! of it does, and lies in a second-level cache.
+//!
+//! Rows of columns with many values are skimmed, many at a time: a row counts in one of [`BUCKETS`] buckets, chosen by its hash, and
+//! only values in buckets of many rows come into the table. No value has more rows than its bucket, so what the fullest bucket that
+//! was left out holds is the error that this adds, at most [`SKIMMED`] of the rows.
 
 /// Slots of a table that holds all values; a power of two.
 const SLOTS: usize = 1 << 14;
@@ -21,6 +25,14 @@ const LEFT: usize = FULL / 4;
 
 /// Slots at first.
 const FEW: usize = 1 << 6;
+
+/// Buckets of rows that are skimmed, 64 KiB.
+const BUCKETS: usize = 1 << 14;
+
+/// The share of the rows that a value may have and be skimmed off. A value of 0.1 % of all rows is then counted to at least 0.078 %
+/// where nothing else is lost, and fewer than 1,280 values can be. The bound is three and a half times what a bucket holds on
+/// average, so that hardly any bucket reaches it by chance.
+const SKIMMED: f64 = 0.000_217;
 
 /// Cuts that are tried one after the other before counts are put in order: where purges are many, counts are small.
 const SMALL_CUTS: u64 = 4;
@@ -82,18 +94,47 @@ impl Frequent {
         hashes.len()
     }
 
-    /// From the exact counts of all values: keeps as many as there is room for, and the error that leaving out the others makes.
-    pub(crate) fn of_counts(mut counters: Vec<(u64, u64)>) -> Self {
-        let mut error = 0;
-        if counters.len() > FULL {
-            let order = |&(hash, count): &(u64, u64)| (std::cmp::Reverse(count), hash);
-            let (_, cut, _) = counters.select_nth_unstable_by_key(FULL, order);
-            error = cut.1;
-            counters.truncate(FULL);
+    /// Counts a row of each hash, but leaves out values that have few of these rows. Best are some hundred thousand rows at once:
+    /// of few rows, a bucket holds more than its share too often.
+    pub(crate) fn skim(&mut self, hashes: &[u64]) {
+        if hashes.is_empty() {
+            return;
         }
+        // Bits that neither choose slots nor key samples.
+        let bucket_of = |hash: u64| (hash >> 24) as usize % BUCKETS;
+        let mut buckets = vec![0u32; BUCKETS];
+        for &hash in hashes {
+            buckets[bucket_of(hash)] += 1;
+        }
+        let most = (hashes.len() as f64 * SKIMMED) as u32;
+        let few = buckets.iter().copied().filter(|rows| *rows <= most);
+        self.error += u64::from(few.max().unwrap_or(0));
+        for &hash in hashes {
+            if buckets[bucket_of(hash)] > most {
+                self.add(hash, 1);
+            }
+        }
+    }
+
+    /// From the exact counts of all values, each once: keeps as many as there is room for, the first of equal ones, and the error that
+    /// leaving out the others makes.
+    pub(crate) fn of_counts(counters: impl Iterator<Item = (u64, u64)> + Clone) -> Self {
+        let mut counts: Vec<u64> = counters.clone().map(|counter| counter.1).collect();
+        let mut error = 0;
+        if counts.len() > FULL {
+            counts.select_nth_unstable_by_key(FULL, |count| std::cmp::Reverse(*count));
+            error = counts[FULL];
+        }
+        let above = counts.iter().take(FULL).filter(|count| **count > error);
+        let mut room = FULL - above.count();
         let mut frequent = Self::default();
         for (hash, count) in counters {
-            frequent.add(hash, count);
+            if count == error && room > 0 {
+                room -= 1;
+                frequent.add(hash, count);
+            } else if count > error {
+                frequent.add(hash, count);
+            }
         }
         frequent.error = error;
         frequent
@@ -164,6 +205,13 @@ impl Frequent {
         }
     }
 
+    /// Drops the counters of rare values if something was lost anyway, so that little has to be merged.
+    pub(crate) fn thin_out(&mut self) {
+        if self.error > 0 && self.used >= FULL / 2 {
+            self.make_room();
+        }
+    }
+
     /// There is room for so many more values, and nothing was lost so far.
     pub(crate) fn fits(&self, more: usize) -> bool {
         self.error == 0 && self.used + more < FULL
@@ -219,7 +267,7 @@ mod tests {
             .iter()
             .for_each(|&hash| *truth.entry(hash).or_default() += 1);
         let error = frequent.error();
-        assert!(error <= stream.len() as u64 / LEFT as u64);
+        assert!(error as f64 <= stream.len() as f64 * (SKIMMED + 1.0 / LEFT as f64));
         assert_eq!(frequent.distinct(), exact.then_some(truth.len() as u64));
         let counted: HashMap<_, _> = frequent.into_sorted().into_iter().collect();
         for (hash, count) in truth {
@@ -238,11 +286,14 @@ mod tests {
             .iter()
             .flat_map(|&(hash, count)| vec![hash; count as usize])
             .collect();
-        let frequent = Frequent::of_counts(counts.clone());
+        let frequent = Frequent::of_counts(counts.iter().copied());
         assert_eq!((frequent.used, frequent.error()), (FULL, 3));
         check(frequent, &stream, false);
         counts.truncate(FULL);
-        assert_eq!(Frequent::of_counts(counts).distinct(), Some(FULL as u64));
+        assert_eq!(
+            Frequent::of_counts(counts.into_iter()).distinct(),
+            Some(FULL as u64)
+        );
     }
 
     fn count(stream: &[u64]) -> Frequent {
@@ -264,6 +315,36 @@ mod tests {
         // Hashes that agree in their high bits, as those of a key sample do.
         let low: Vec<_> = (0..20_000).collect();
         check(count(&low), &low, false);
+    }
+
+    #[test]
+    fn skimmed_counts_are_within_the_error() {
+        let check_skimmed = |stream: &[u64], least: f64| {
+            let mut frequent = Frequent::default();
+            stream
+                .iter()
+                .take(10_000)
+                .for_each(|&hash| frequent.add(hash, 1));
+            stream[10_000..]
+                .chunks(1 << 17)
+                .for_each(|part| frequent.skim(part));
+            assert!(frequent.error() as f64 <= least * stream.len() as f64);
+            check(frequent, stream, false);
+        };
+        let unique: Vec<_> = (0..400_000).map(mix).collect();
+        check_skimmed(&unique, SKIMMED);
+        let even: Vec<_> = (0..400_000).map(|i| mix(i % 50_000)).collect();
+        check_skimmed(&even, SKIMMED);
+        // Some values are frequent, and some lie at the bound.
+        let skewed: Vec<_> = (0..400_000u64)
+            .map(|i| mix(mix(i) % (1 << (i % 20))))
+            .collect();
+        check_skimmed(&skewed, SKIMMED + 1.0 / LEFT as f64);
+        let bound: Vec<_> = (0..400_000u64).map(|i| mix(mix(i) % 4_600)).collect();
+        let mut frequent = Frequent::default();
+        frequent.skim(&bound[..1 << 17]);
+        let error = frequent.error() as f64;
+        assert!(error <= (SKIMMED + 1.0 / LEFT as f64) * (1 << 17) as f64);
     }
 
     #[test]

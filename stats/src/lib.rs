@@ -63,6 +63,7 @@ mod bounds;
 mod budget;
 mod cache;
 mod catalog;
+mod coded;
 mod collect;
 mod decode;
 mod degrees;

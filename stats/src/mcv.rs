@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::frequent::Frequent;
 use crate::value::Value;
 
-/// Entries kept a file. A value of more than 0.1 % of the rows is always among them: it is counted to at least 0.083 %
-/// (see [`Frequent`]), and fewer than 1,280 values can be.
+/// Entries kept a file. A value of more than 0.1 % of the rows is always among them: it is counted to at least 0.078 %
+/// (see [`Frequent`]) less what counters lose, and the more they lose, the fewer values have so many rows: fewer than 1,280.
 const MOST: usize = 1280;
 
 /// Values of a smaller share of the rows are not kept. Files that lack a value may then hide this share of their rows of it.

@@ -9,8 +9,9 @@
 //! bytes are kept in between where they are few.
 //!
 //! Memory: `concurrency` units at once, each with its stored bytes (8 MiB, or one larger column chunk), one batch of decoded values
-//! (about 4 MiB), the page and the dictionary that it comes from, and under 1 MiB of sketches; for key columns the count of each
-//! key (at most 68 MiB for each of `concurrency` columns) and up to 64 MiB of bytes kept; and the rows of the samples, at most
+//! (about 4 MiB), the page and the dictionary that it comes from, and under 3 MiB of sketches and of hashes that wait to be counted
+//! together; as many more units that are counted, of which the sketches remain; for key columns 4 MiB of keys that wait, the count of
+//! each key (at most 68 MiB for each of `concurrency` columns) and up to 64 MiB of bytes kept; and the rows of the samples, at most
 //! 64 MB before they are packed, and twice as much again while they are. Files of more than a few megabytes are scanned one at a time.
 
 use std::collections::HashMap;
@@ -30,7 +31,7 @@ use tokio::task::spawn_blocking;
 
 use crate::collect::{Collected, KeyColumn, collect};
 use crate::decode::{Readers, decode_column, dictionary_value_bytes};
-use crate::degrees::{DegreeCounter, Degrees, lock};
+use crate::degrees::{DegreeCounter, Degrees, KeyRuns, lock};
 use crate::file_stats::FileColumn;
 use crate::footer::Footer;
 use crate::parts::Part;
@@ -69,9 +70,6 @@ const KEY_ROWS: (f64, f64) = (20_000.0, 200_000.0);
 
 /// Keys of fewer distinct values have no sample of their own: their degrees tell all, and few keys make a poor sample.
 const KEY_DOMAIN: f64 = 4096.0;
-
-/// Runs of keys that are handed on together, 1 MiB of them: the counts of a shard come into the caches once for many.
-const RUNS_AT_ONCE: usize = 1 << 16;
 
 /// What a scan needs to know.
 pub(crate) struct ScanInput<'a> {
@@ -221,15 +219,15 @@ pub(crate) async fn scan(input: &ScanInput<'_>, footer: Footer) -> Result<Scanne
     } else {
         let fit = (TAKEN_BYTES / 8.0 / shape.taken_width.max(1.0)) as u64;
         let below = scan.priorities.threshold(rows, SAMPLE_ROWS.min(fit.max(1)));
-        let mut selected: Vec<u64> = (0..rows)
-            .filter(|row| scan.priorities.of(*row) < below)
-            .collect();
         let most_rows = (TAKEN_BYTES / shape.taken_width.max(1.0)) / (input.keys.len() + 1) as f64;
         let affordable = input.share * KEY_BUDGET / input.keys.len().max(1) as f64;
         let target = (rows as f64 * KEY_SHARE.min(affordable))
             .clamp(KEY_ROWS.0, KEY_ROWS.1)
             .min(most_rows);
         let all = Arc::new(scan.some_rows(rows, rows));
+        // They are more than the sample, and chosen by the same priorities.
+        let mut selected = all.to_vec();
+        selected.retain(|row| scan.priorities.of(*row) < below);
         for (task, column) in tasks.iter_mut().zip(&footer.columns) {
             let nulls = column.null_count.unwrap_or(0).min(rows);
             task.ordered = match rows - nulls {
@@ -410,7 +408,7 @@ impl Scan<'_> {
     /// What was counted of a key column, which also tells its distinct and most common values.
     fn degrees(&mut self, column: usize, counter: &DegreeCounter) -> Degrees {
         let total = &mut self.totals[column];
-        let degrees = counter.finish(&total.frequent);
+        let degrees = counter.finish(&total.frequent, self.input.concurrency);
         if let Some(vector) = &degrees.vector {
             total.know_values(vector);
         }
@@ -441,7 +439,7 @@ impl Scan<'_> {
         };
         let mut results = stream::iter(units)
             .map(scan_unit)
-            .buffered(input.concurrency.max(1));
+            .buffered(2 * input.concurrency.max(1));
         let (totals, taken) = (&mut self.totals, &mut self.taken);
         while let Some((found, bytes)) = results.try_next().await? {
             self.bytes_read += bytes;
@@ -563,27 +561,25 @@ fn count_unit(
     readers: &Readers,
     tasks: &[Task],
 ) -> Result<Vec<Found>, ParquetError> {
-    let mut all: Vec<Found> = Vec::new();
-    for (chunk, bytes) in unit.iter().zip(fetched) {
-        let task = &tasks[chunk.column];
-        if all.last().is_none_or(|found| found.column != chunk.column) {
-            all.push(Found {
-                column: chunk.column,
-                sketch: task
-                    .sketch
-                    .then(|| ColumnSketch::new(task.extremes, task.degrees.is_none())),
-                taken: Vec::new(),
-            });
-        }
-        if let Some(found) = all.last_mut() {
+    let mut all = Vec::new();
+    let mut fetched = fetched.into_iter();
+    for chunks in unit.chunk_by(|a, b| a.column == b.column) {
+        let column = chunks[0].column;
+        let task = &tasks[column];
+        let mut found = Found {
+            column,
+            sketch: task
+                .sketch
+                .then(|| ColumnSketch::new(task.extremes, task.degrees.is_none())),
+            taken: Vec::new(),
+        };
+        let mut keys = task.degrees.as_deref().map(KeyRuns::new);
+        for (chunk, bytes) in chunks.iter().zip(&mut fetched) {
             let mut counting = Counting {
                 task,
-                found,
+                found: &mut found,
                 entries: EntryCounts::default(),
-                keys: KeyRuns {
-                    counter: task.degrees.as_deref(),
-                    runs: Vec::new(),
-                },
+                keys: keys.as_mut(),
                 dictionary: false,
             };
             let visit = |row: u64, array: &ArrayRef| counting.visit(chunk.first_row + row, array);
@@ -599,6 +595,13 @@ fn count_unit(
                 readers.chunk(chunk.row_group, chunk.leaf),
             ));
         }
+        if let Some(sketch) = &mut found.sketch {
+            sketch.finish();
+        }
+        if let Some(keys) = &mut keys {
+            keys.flush();
+        }
+        all.push(found);
     }
     Ok(all)
 }
@@ -612,40 +615,22 @@ fn within(rows: &[u64], first_row: u64, batch_rows: usize) -> UInt32Array {
 }
 
 /// A column chunk that is being counted.
-struct Counting<'a> {
+struct Counting<'a, 'b> {
     task: &'a Task,
     found: &'a mut Found,
     entries: EntryCounts,
-    keys: KeyRuns<'a>,
+    keys: Option<&'a mut KeyRuns<'b>>,
     /// The values come as a dictionary, whose bytes the writer has counted.
     dictionary: bool,
 }
 
-/// Runs of keys on their way to a counter that all threads share.
-struct KeyRuns<'a> {
-    counter: Option<&'a DegreeCounter>,
-    runs: Vec<(u64, u64)>,
-}
-
-impl KeyRuns<'_> {
-    fn add(&mut self, runs: &[(u64, u64)]) {
-        if self.counter.is_some() {
-            self.runs.extend_from_slice(runs);
-        }
-        if self.runs.len() >= RUNS_AT_ONCE {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if let Some(counter) = self.counter {
-            counter.add(&self.runs);
-        }
-        self.runs.clear();
+fn hand_on(keys: &mut Option<&mut KeyRuns<'_>>, runs: &[(u64, u64)]) {
+    if let Some(keys) = keys {
+        keys.add(runs);
     }
 }
 
-impl Counting<'_> {
+impl Counting<'_, '_> {
     fn visit(&mut self, first_row: u64, array: &ArrayRef) -> Result<(), ParquetError> {
         let task = self.task;
         if let Some(sketch) = &mut self.found.sketch {
@@ -656,14 +641,14 @@ impl Counting<'_> {
             };
             if let DataType::Dictionary(..) = array.data_type() {
                 self.dictionary = true;
-                let keys = &mut self.keys;
-                self.entries.add(array, sketch, &mut |runs| keys.add(runs));
+                self.entries
+                    .add(array, sketch, &mut |runs| hand_on(&mut self.keys, runs));
                 if task.candidates.is_some() {
                     candidates(&self.entries.hashes_of(array));
                 }
             } else {
                 sketch.add(array);
-                self.keys.add(&sketch.runs);
+                hand_on(&mut self.keys, &sketch.runs);
                 candidates(sketch.hashes());
             }
             let ordered = task.ordered.as_ref();
@@ -687,10 +672,9 @@ impl Counting<'_> {
     fn finish(mut self, dictionary_bytes: Option<u64>) {
         if let Some(sketch) = &mut self.found.sketch {
             let keys = &mut self.keys;
-            self.entries.flush(sketch, &mut |runs| keys.add(runs));
+            self.entries.flush(sketch, &mut |runs| hand_on(keys, runs));
             sketch.flush();
-            self.keys.add(&sketch.runs);
-            self.keys.flush();
+            hand_on(keys, &sketch.runs);
             if let Some(bytes) = dictionary_bytes.filter(|_| self.dictionary) {
                 *sketch.value_bytes.get_or_insert(0) += bytes;
             }

@@ -12,7 +12,7 @@ use crate::degrees::DegreeVector;
 use crate::frequent::Frequent;
 use crate::hash::{hash_rows, value_bytes};
 use crate::kll::Kll;
-use crate::ndv::{DistinctBuilder, DistinctUnion};
+use crate::ndv::HyperLogLog;
 use crate::value::{Family, Value, values_of};
 
 /// Longer strings are ordered by their first bytes.
@@ -84,7 +84,7 @@ pub(crate) struct ColumnSketch {
     pub(crate) nulls: u64,
     /// Bytes of the values that are not null, for types whose values differ in size.
     pub(crate) value_bytes: Option<u64>,
-    distinct: DistinctBuilder,
+    distinct: HyperLogLog,
     /// So far `frequent` holds all values with their rows, so that nothing else has to count them.
     few: bool,
     pub(crate) frequent: Frequent,
@@ -96,6 +96,8 @@ pub(crate) struct ColumnSketch {
     /// Rows by hash: what the last call added.
     pub(crate) runs: Vec<(u64, u64)>,
     recent: Recent,
+    /// Rows of a column of many values that are counted together, [`TOGETHER`] at a time.
+    pending: Vec<u64>,
     hashes: Vec<u64>,
     /// `distinct` and `frequent` are counted; for keys, whose rows are counted one by one, they follow from that, and
     /// `frequent` gathers rows only as long as the keys are few.
@@ -104,6 +106,9 @@ pub(crate) struct ColumnSketch {
 
 /// Rows that are counted between two looks at whether the values are still few.
 const FEW_ROWS: usize = 1 << 10;
+
+/// Rows of many values that are counted together: 1 MiB of hashes.
+const TOGETHER: usize = 1 << 17;
 
 /// Slots of [`Recent`]: 16 KiB, half of a first-level cache.
 const RECENT: usize = 1 << 10;
@@ -138,14 +143,15 @@ impl ColumnSketch {
         Self {
             nulls: 0,
             value_bytes: None,
-            distinct: DistinctBuilder::new(),
+            distinct: HyperLogLog::default(),
             few: true,
             frequent: Frequent::default(),
             quantiles: Kll::default(),
             offered: 0,
             extremes: with_extremes.then(Extremes::default),
             runs: Vec::new(),
-            recent: Recent(vec![(0, 0); RECENT]),
+            recent: Recent(vec![(0, 0); if values { 0 } else { RECENT }]),
+            pending: Vec::new(),
             hashes: Vec::new(),
             values,
         }
@@ -182,16 +188,38 @@ impl ColumnSketch {
         self.add_runs();
     }
 
-    /// Counts rows in `frequent` as long as their values are few; of others, those that do not come again soon go to `runs`.
+    /// Counts rows in `frequent` as long as their values are few. Others wait until they are enough to be counted together; those
+    /// of keys go to `runs` unless they come again soon.
     fn add_rows(&mut self, hashes: &[u64]) {
         for part in hashes.chunks(FEW_ROWS) {
             if self.few && self.frequent.fits(part.len()) {
                 self.frequent.add_rows(part);
             } else {
                 self.become_many();
-                self.recent.add(part.iter().copied(), &mut self.runs);
+                if self.values {
+                    self.add_pending(part);
+                } else {
+                    self.recent.add(part.iter().copied(), &mut self.runs);
+                }
             }
         }
+    }
+
+    fn add_pending(&mut self, mut hashes: &[u64]) {
+        while !hashes.is_empty() {
+            let fit = hashes.len().min(TOGETHER - self.pending.len());
+            self.pending.extend_from_slice(&hashes[..fit]);
+            hashes = &hashes[fit..];
+            if self.pending.len() == TOGETHER {
+                self.count_pending();
+            }
+        }
+    }
+
+    fn count_pending(&mut self) {
+        self.distinct.add_all(&self.pending);
+        self.frequent.skim(&self.pending);
+        self.pending.clear();
     }
 
     /// From here on `frequent` cannot hold all values.
@@ -207,7 +235,7 @@ impl ColumnSketch {
         }
     }
 
-    /// Counts what was held back.
+    /// Counts what was held back to see whether it comes again.
     pub(crate) fn flush(&mut self) {
         self.runs.clear();
         self.recent.flush(&mut self.runs);
@@ -215,6 +243,15 @@ impl ColumnSketch {
             self.runs.extend(self.frequent.take());
         }
         self.add_runs();
+    }
+
+    /// Counts what waits to be counted together. Nothing comes after it.
+    pub(crate) fn finish(&mut self) {
+        self.count_pending();
+        self.pending = Vec::new();
+        if self.values && !self.few {
+            self.frequent.thin_out();
+        }
     }
 
     /// Counts rows by hash: what `runs` holds.
@@ -234,7 +271,7 @@ impl ColumnSketch {
     }
 
     /// The distinct values.
-    fn distinct(&mut self) -> &DistinctBuilder {
+    fn distinct(&mut self) -> &HyperLogLog {
         if self.few {
             let hashes = self.frequent.hashes();
             hashes.for_each(|hash| self.distinct.add(hash));
@@ -314,7 +351,7 @@ pub(crate) fn plain_type(data_type: &DataType) -> DataType {
 pub(crate) struct ColumnTotal {
     pub(crate) nulls: u64,
     pub(crate) value_bytes: Option<u64>,
-    pub(crate) distinct: DistinctUnion,
+    pub(crate) distinct: HyperLogLog,
     pub(crate) frequent: Frequent,
     pub(crate) quantiles: Kll<Ordered>,
     pub(crate) offered: u64,
@@ -324,10 +361,8 @@ pub(crate) struct ColumnTotal {
 impl ColumnTotal {
     /// Takes over the exact counts of all values.
     pub(crate) fn know_values(&mut self, counts: &DegreeVector) {
-        let mut distinct = DistinctBuilder::new();
-        counts.hashes.iter().for_each(|hash| distinct.add(*hash));
-        self.distinct.add_builder(&distinct);
-        self.frequent = Frequent::of_counts(counts.pairs().collect());
+        self.distinct.add_all(&counts.hashes);
+        self.frequent = Frequent::of_counts(counts.pairs());
     }
 
     pub(crate) fn merge(&mut self, mut part: ColumnSketch) {
@@ -335,7 +370,7 @@ impl ColumnTotal {
         if let Some(bytes) = part.value_bytes {
             *self.value_bytes.get_or_insert(0) += bytes;
         }
-        self.distinct.add_builder(part.distinct());
+        self.distinct.merge(part.distinct());
         if self.frequent.is_empty() {
             self.frequent = part.frequent;
         } else {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::bounds::{BoundFold, End};
 use crate::cache::FileEntry;
 use crate::file_stats::{FileColumn, Order, Pass};
-use crate::ndv::DistinctUnion;
+use crate::ndv::HyperLogLog;
 use crate::parts::{ColumnPart, PartKind, unpack};
 use crate::value::{Family, Value};
 
@@ -248,12 +248,12 @@ fn union(scanned: &[(&FileEntry, usize)]) -> Option<(f64, bool)> {
         let column = &entry.stats.columns[*place];
         return column.ndv.map(|ndv| (ndv, column.ndv_exact));
     }
-    let mut union = DistinctUnion::default();
+    let mut union = HyperLogLog::default();
     let mut any = false;
     for (entry, place) in scanned {
         let info = entry.parts_of(PartKind::Column, *place).next()?;
         let part: ColumnPart = unpack(&entry.read(info)?)?;
-        union = union.add(&part.distinct)?;
+        union.merge(&part.distinct.to_sketch()?);
         any = true;
     }
     any.then(|| (union.estimate(), false))
@@ -325,7 +325,6 @@ mod tests {
     use crate::hash::mix;
     use crate::histogram::Histogram;
     use crate::mcv::Mcv;
-    use crate::ndv::DistinctBuilder;
     use crate::parts::{Part, StoredHistogram, pack};
 
     /// A column as a file of these values would have it.
@@ -338,12 +337,10 @@ mod tests {
                 _ => Value::Bytes(value.to_be_bytes().to_vec()),
             }),
         };
-        let mut builder = DistinctBuilder::new();
+        let mut distinct = HyperLogLog::default();
         known
             .iter()
-            .for_each(|&value| builder.add(mix(value as u64)));
-        let mut union = DistinctUnion::default();
-        union.add_builder(&builder);
+            .for_each(|&value| distinct.add(mix(value as u64)));
         let column = FileColumn {
             name: name.to_owned(),
             family,
@@ -351,14 +348,14 @@ mod tests {
             min: bound(known.iter().min()),
             max: bound(known.iter().max()),
             value_bytes: Some(8 * known.len() as u64),
-            ndv: Some(union.estimate()),
+            ndv: Some(distinct.estimate()),
             ndv_exact: false,
             is_key: false,
             order: None,
             ranges: Vec::new(),
         };
         let part = ColumnPart {
-            distinct: union.to_stored(),
+            distinct: distinct.to_stored(),
             mcv: Mcv::default().to_stored(),
             histogram: StoredHistogram::new(&Histogram::default()),
         };
