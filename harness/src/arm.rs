@@ -27,6 +27,8 @@ pub(crate) struct Parts {
     pub(crate) estimator: Option<String>,
     pub(crate) enumerator: Option<String>,
     pub(crate) cost: Option<String>,
+    /// A file that `calibrate` wrote, in place of the constants that the project ships.
+    pub(crate) constants: Option<String>,
     /// In csg-cmp-pairs.
     pub(crate) budget: Option<u64>,
     /// A join tree to be obeyed.
@@ -122,6 +124,7 @@ impl Arm {
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
+            ("constants", &parts.constants),
             ("budget", &budget),
             ("hint", &parts.hint),
             ("order", &order),
@@ -150,12 +153,13 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
             "order" => parts.order = Some(parse_switch(&key, &value)?),
             "physical" => parts.physical = Some(parse_switch(&key, &value)?),
             "scans" => parts.scans = Some(parse_switch(&key, &value)?),
+            "constants" => parts.constants = Some(value),
             "hint" => parts.hint = Some(value),
             "stats" => parts.stats = Some(parse_switch(&key, &value)?),
             "cross" => parts.cross = Some(parse_switch(&key, &value)?),
             _ => bail!(
-                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, budget, \
-                 hint, order, physical, scans, stats and cross"
+                "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, constants, \
+                 budget, hint, order, physical, scans, stats and cross"
             ),
         }
     }

@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Truth(TruthArgs),
     /// Search alone: join orders of made graphs with random rows.
     Search(SearchArgs),
+    /// Fit the constants of the cost model `hashjoin` and of scans to this machine.
+    Calibrate(CalibrateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -248,6 +250,22 @@ pub(crate) struct SearchArgs {
     /// One JSON object a line and search.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// The folder for `constants.json` and the measurements `joins.csv` and `scans.csv`.
+    #[arg(long, value_name = "DIR", default_value = "calibration")]
+    pub(crate) out: PathBuf,
+    /// Rows of the largest table.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    pub(crate) rows: u64,
+    /// Runs of each query; the shortest counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) runs: u32,
+    /// Threads and partitions of the queries that do not run on one [default: all cores]
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@
 //! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
 //! | `rows`, `compare`, `shape` | results; whether two are the same; what a query promises of its own |
 //! | `fingerprint` | whether two plans are the same |
+//! | `calibration` | what the steps of joins and scans cost on this machine |
 //! | `truth`, `quality` | true rows of sub-plans, read and counted; how far estimates are from them |
 //! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
 //! | `render` | tables, READMEs, explanations |
@@ -29,6 +30,7 @@
 
 mod arm;
 mod bench;
+mod calibration;
 mod cli;
 mod commands;
 mod compare;

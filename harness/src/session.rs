@@ -18,13 +18,15 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::optimizer::Optimizer;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use joinwright_optimizer::cost::HashJoin;
 use joinwright_optimizer::{
-    EstimatedRegion, JoinOrdering, JoinwrightOptions, PlanLine, Registry, SessionStateBuilderExt,
+    CostConstants, EstimatedRegion, JoinOrdering, JoinwrightOptions, PlanLine, Registry, SessionStateBuilderExt,
     Trace, TraceLog, estimate_plan, estimate_regions, join_columns, observe,
 };
 use joinwright_stats::Catalog;
 
-use crate::arm::{Arm, Kind, KnownParts};
+use crate::arm::{Arm, Kind, KnownParts, Parts};
+use crate::calibration::read_constants;
 use crate::injection;
 use crate::measure::parse;
 use crate::shape::returns_rows;
@@ -93,8 +95,19 @@ impl Session {
             .with_target_partitions(threads)
             .with_information_schema(true);
         let explain = purpose == Purpose::Explain;
+        let mut registry = registry.clone();
+        let mut constants = CostConstants::default();
+        if let Kind::Joinwright(Parts {
+            constants: Some(file),
+            ..
+        }) = &arm.kind
+        {
+            constants = read_constants(Path::new(file))?;
+            registry.add_cost_model(Arc::new(HashJoin::new(constants.hash_join, threads)));
+        }
         let ordering = JoinOrdering {
-            registry: registry.clone(),
+            registry,
+            constants,
             trace: explain.then(TraceLog::default),
             clock: explain.then_some(clock as fn() -> Duration),
         };

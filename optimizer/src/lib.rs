@@ -58,6 +58,7 @@ pub mod rules;
 pub mod shapes;
 pub mod trace;
 
+pub use cost::CostConstants;
 pub use join_columns::join_columns;
 pub use options::JoinwrightOptions;
 pub use provider::analyze_provider;

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod bench;
+mod calibrate;
 mod estimate;
 mod explain;
 mod joins;
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command, registry: &Registry) -> Result<u8> {
         Command::Estimate(args) => estimate::run(args, registry),
         Command::Truth(args) => truth::run(args, registry),
         Command::Search(args) => search::run(args, registry),
+        Command::Calibrate(args) => calibrate::run(args),
     }
 }
 

@@ -7,10 +7,15 @@
 //! than one that fits, and wide rows cost more than narrow ones, on the build side twice: they are gathered into the
 //! table's batch, and gathered again into the output.
 //!
-//! The constants are nanoseconds, measured by `joinwright calibrate` on joins of made tables. Only their ratios decide.
+//! The constants are nanoseconds, fitted by `joinwright calibrate` to joins of made tables. Only their ratios decide.
 
+use super::fit::dot;
 use super::{CostModel, JoinRows};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// How many constants are the price of a step.
+pub const JOIN_STEPS: usize = 12;
 
 /// Bytes of a row of a hash table beside the row itself: hash, index, link.
 pub(crate) const TABLE_ROW: f64 = 24.0;
@@ -37,6 +42,7 @@ pub enum JoinMode {
 
 /// The constants of [`HashJoin`], in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HashJoinConstants {
     /// To put a row into the table.
     pub build_row: f64,
@@ -44,12 +50,14 @@ pub struct HashJoinConstants {
     pub build_byte: f64,
     /// To look up a row.
     pub probe_row: f64,
-    /// For each row that is built or looked up, if the table is far larger than the cache.
+    /// For each row that is built or looked up where the cache does not hold its place.
     pub cache_miss: f64,
     /// To put out a row.
     pub output_row: f64,
     /// To put out a byte.
     pub output_byte: f64,
+    /// To put out a byte of the build side, beyond that, where the cache does not hold it.
+    pub gather_byte: f64,
     /// To hash a row and hand it to its partition.
     pub partition_row: f64,
     /// To copy a byte to its partition.
@@ -62,9 +70,12 @@ pub struct HashJoinConstants {
     pub start_exchange: f64,
     /// Bytes of a table that the cache holds.
     pub cache_bytes: f64,
+    /// What each thread after the first adds to the speed of the steps that all share, of what the first one does: within [0, 1].
+    pub further_thread: f64,
 }
 
 impl Default for HashJoinConstants {
+    /// Those of the project's own calibration, which is kept with its measurements in `calibration/`.
     fn default() -> Self {
         Self {
             build_row: 25.0,
@@ -73,13 +84,73 @@ impl Default for HashJoinConstants {
             cache_miss: 30.0,
             output_row: 5.0,
             output_byte: 0.3,
+            gather_byte: 0.3,
             partition_row: 12.0,
             partition_byte: 0.5,
             pair: 2.0,
             start: 20_000.0,
             start_exchange: 40_000.0,
             cache_bytes: 2.0 * 1024.0 * 1024.0,
+            further_thread: 0.8,
         }
+    }
+}
+
+impl HashJoinConstants {
+    /// The price of each step, in the order of [`HashJoin::join_steps`].
+    pub fn to_array(self) -> [f64; JOIN_STEPS] {
+        [
+            self.build_row,
+            self.build_byte,
+            self.probe_row,
+            self.cache_miss,
+            self.output_row,
+            self.output_byte,
+            self.gather_byte,
+            self.partition_row,
+            self.partition_byte,
+            self.pair,
+            self.start,
+            self.start_exchange,
+        ]
+    }
+
+    /// With other prices of the steps.
+    pub fn with_prices(self, prices: [f64; JOIN_STEPS]) -> Self {
+        let [
+            build_row,
+            build_byte,
+            probe_row,
+            cache_miss,
+            output_row,
+            output_byte,
+            gather_byte,
+            partition_row,
+            partition_byte,
+            pair,
+            start,
+            start_exchange,
+        ] = prices;
+        Self {
+            build_row,
+            build_byte,
+            probe_row,
+            cache_miss,
+            output_row,
+            output_byte,
+            gather_byte,
+            partition_row,
+            partition_byte,
+            pair,
+            start,
+            start_exchange,
+            ..self
+        }
+    }
+
+    /// The nanoseconds of steps.
+    pub fn time(&self, steps: &[f64; JOIN_STEPS]) -> f64 {
+        dot(&self.to_array(), steps)
     }
 }
 
@@ -109,40 +180,53 @@ impl HashJoin {
 
     /// The time that a join adds to its query.
     pub fn join_time(&self, mode: JoinMode, build: Side, probe: Side, output: Side) -> f64 {
-        let c = &self.constants;
-        let put_out = output.rows * (c.output_row + c.output_byte * output.width);
-        let gather = build.rows * c.build_byte * build.width;
-        match mode {
-            JoinMode::Collect => {
-                let miss = self.miss(build, 1.0);
-                let built = gather + build.rows * (c.build_row + miss);
-                let probed = probe.rows * (c.probe_row + miss);
-                c.start + built + (probed + put_out) / self.threads
-            }
-            JoinMode::Partition => {
-                let miss = self.miss(build, self.threads);
-                let exchanged = self.exchange(build) + self.exchange(probe);
-                let built = gather + build.rows * (c.build_row + miss);
-                let probed = probe.rows * (c.probe_row + miss);
-                c.start
-                    + 2.0 * c.start_exchange
-                    + (exchanged + built + probed + put_out) / self.threads
-            }
-            JoinMode::NestedLoop => {
-                let pairs = build.rows * probe.rows * c.pair;
-                c.start + gather + (pairs + put_out) / self.threads
-            }
-        }
+        self.constants
+            .time(&self.join_steps(mode, build, probe, output))
     }
 
-    /// What a row costs more because the table of each of `tables` partitions leaves the cache.
+    /// How often a join takes each step, in the order of [`HashJoinConstants::to_array`]; steps that all threads take at the
+    /// same time are divided by their speed together.
+    pub fn join_steps(
+        &self,
+        mode: JoinMode,
+        build: Side,
+        probe: Side,
+        output: Side,
+    ) -> [f64; JOIN_STEPS] {
+        let bytes = |side: Side| side.rows * side.width;
+        // What only one thread does, and what all share.
+        let share = 1.0 / (1.0 + (self.threads - 1.0) * self.constants.further_thread);
+        let (build_share, tables) = match mode {
+            JoinMode::Partition => (share, self.threads),
+            JoinMode::Collect | JoinMode::NestedLoop => (1.0, 1.0),
+        };
+        let keyed = mode != JoinMode::NestedLoop;
+        let rows = |rows: f64, counts: bool| match counts {
+            true => rows,
+            false => 0.0,
+        };
+        let miss = self.miss(build, tables);
+        let exchanged = mode == JoinMode::Partition;
+        [
+            rows(build.rows * build_share, keyed),
+            bytes(build) * build_share,
+            rows(probe.rows * share, keyed),
+            rows((build.rows * build_share + probe.rows * share) * miss, keyed),
+            output.rows * share,
+            bytes(output) * share,
+            output.rows * build.width * miss * share,
+            rows((build.rows + probe.rows) * share, exchanged),
+            rows((bytes(build) + bytes(probe)) * share, exchanged),
+            rows(build.rows * probe.rows * share, !keyed),
+            1.0,
+            rows(2.0, exchanged),
+        ]
+    }
+
+    /// The share of lookups that miss the cache, if each of `tables` has its part of the rows.
     fn miss(&self, build: Side, tables: f64) -> f64 {
         let bytes = build.rows * (TABLE_ROW + build.width) / tables;
-        self.constants.cache_miss * bytes / (bytes + self.constants.cache_bytes)
-    }
-
-    fn exchange(&self, side: Side) -> f64 {
-        side.rows * (self.constants.partition_row + self.constants.partition_byte * side.width)
+        bytes / (bytes + self.constants.cache_bytes)
     }
 }
 
@@ -153,6 +237,10 @@ impl CostModel for HashJoin {
 
     fn uses_widths(&self) -> bool {
         true
+    }
+
+    fn for_partitions(&self, partitions: usize) -> Option<Arc<dyn CostModel>> {
+        Some(Arc::new(Self::new(self.constants, partitions)))
     }
 
     fn join_cost(&self, rows: JoinRows) -> f64 {

@@ -59,7 +59,7 @@ impl Pass<'_> {
         let problem = Problem {
             graph: &graph,
             cardinalities: &rows,
-            cost: self.parts.cost,
+            cost: self.parts.cost.as_ref(),
             written: &region.written,
             budget: self.options.budget,
         };

@@ -16,6 +16,5 @@ pub use inject_statistics::InjectStatistics;
 pub use plan_lines::{PlanLine, estimate_plan};
 pub use regions::{EstimatedRegion, estimate_regions};
 pub use reorder_joins::{ReorderJoins, observe};
-pub use scan_filters::ScanConstants;
 pub use select_joins::SelectJoins;
 pub use session::{JoinOrdering, SessionStateBuilderExt};

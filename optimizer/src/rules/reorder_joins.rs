@@ -7,7 +7,7 @@
 use super::JoinOrdering;
 use super::join_estimates::JoinEstimate;
 use super::memory::{Memory, QueryId, RegionText};
-use super::select_joins::value_width;
+use crate::cost::value_width;
 use crate::cost::CostModel;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
@@ -58,12 +58,13 @@ impl ReorderJoins {
         plan: &LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Option<Vec<JoinEstimate>> {
-        let options = config.options();
-        let options = options.extensions.get::<JoinwrightOptions>()?;
+        let config_options = config.options();
+        let options = config_options.extensions.get::<JoinwrightOptions>()?;
         if !options.select_joins {
             return None;
         }
-        let parts = Parts::choose(&self.ordering, options)?;
+        let partitions = config_options.execution.target_partitions;
+        let parts = Parts::choose(&self.ordering, options, Some(partitions))?;
         let snapshot = self.catalog.snapshot();
         let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
         let query = QueryId::new(config, &snapshot, options);
@@ -82,14 +83,15 @@ impl OptimizerRule for ReorderJoins {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        let options = config.options();
-        let Some(options) = options.extensions.get::<JoinwrightOptions>() else {
+        let config_options = config.options();
+        let Some(options) = config_options.extensions.get::<JoinwrightOptions>() else {
             return Ok(Transformed::no(plan));
         };
         if !options.enabled {
             return Ok(Transformed::no(plan));
         }
-        let Some(parts) = Parts::choose(&self.ordering, options) else {
+        let partitions = config_options.execution.target_partitions;
+        let Some(parts) = Parts::choose(&self.ordering, options, Some(partitions)) else {
             return Ok(Transformed::no(plan));
         };
         let snapshot = self.catalog.snapshot();
@@ -117,7 +119,7 @@ pub fn observe(
     ordering: &JoinOrdering,
     options: &JoinwrightOptions,
 ) -> Vec<Trace> {
-    let Some(parts) = Parts::choose(ordering, options) else {
+    let Some(parts) = Parts::choose(ordering, options, None) else {
         return vec![];
     };
     let parts = Parts {
@@ -139,17 +141,24 @@ pub fn observe(
 pub(super) struct Parts<'a> {
     pub(super) estimator: &'a dyn CardinalityEstimator,
     pub(super) enumerator: Arc<dyn Enumerator>,
-    pub(super) cost: &'a dyn CostModel,
+    pub(super) cost: Arc<dyn CostModel>,
 }
 
 impl<'a> Parts<'a> {
-    fn choose(ordering: &'a JoinOrdering, options: &JoinwrightOptions) -> Option<Self> {
+    /// Of a query in so many partitions, where it is known in how many.
+    fn choose(
+        ordering: &'a JoinOrdering,
+        options: &JoinwrightOptions,
+        partitions: Option<usize>,
+    ) -> Option<Self> {
         let registry = &ordering.registry;
         let parts = (|| {
+            let cost = registry.cost_model(&options.cost)?;
+            let fitting = partitions.and_then(|partitions| cost.for_partitions(partitions));
             Some(Self {
                 estimator: registry.estimator(&options.estimator)?.as_ref(),
                 enumerator: registry.enumerator(&options.enumerator)?,
-                cost: registry.cost_model(&options.cost)?.as_ref(),
+                cost: fitting.unwrap_or_else(|| Arc::clone(cost)),
             })
         })();
         if parts.is_none() {
@@ -362,7 +371,7 @@ impl<'a> Pass<'a> {
         let problem = Problem {
             graph: &graph,
             cardinalities: cardinalities.as_ref(),
-            cost: self.parts.cost,
+            cost: self.parts.cost.as_ref(),
             written: &region.written,
             budget: self.options.budget,
         };

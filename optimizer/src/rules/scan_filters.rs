@@ -6,8 +6,8 @@
 //! sides. That saves much where few rows pass and many columns wait, and costs where most rows pass. With estimates of
 //! both the choice can be made scan by scan.
 
-use super::select_joins::{Decided, JoinRows, value_width};
-use datafusion::arrow::datatypes::DataType;
+use super::select_joins::{Decided, JoinRows};
+use crate::cost::{CostConstants, ScanFilter, ScanWork, value_width};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinSide, JoinType, Result};
@@ -23,36 +23,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// What a scan's work costs, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ScanConstants {
-    /// To decode a value.
-    pub decode_value: f64,
-    /// To decode a byte of a value.
-    pub decode_byte: f64,
-    /// To evaluate one conjunct on a row and keep its outcome.
-    pub conjunct: f64,
-    /// To look up a row's key among those of a build side.
-    pub lookup: f64,
-    /// To step over a row that does not pass, for each column that is read late.
-    pub skip: f64,
-}
-
-impl Default for ScanConstants {
-    fn default() -> Self {
-        Self {
-            decode_value: 3.0,
-            decode_byte: 0.25,
-            conjunct: 12.0,
-            lookup: 20.0,
-            skip: 1.0,
-        }
-    }
-}
 
 /// The share of a scan's time that has to be saved, and the nanoseconds.
 const MIN_GAIN: f64 = 0.15;
@@ -81,7 +52,7 @@ struct Above {
 pub(super) fn push_filters(
     plan: &Arc<dyn ExecutionPlan>,
     decided: &Decided,
-    constants: &ScanConstants,
+    constants: &CostConstants,
     config: &ConfigOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     if config.execution.parquet.pushdown_filters {
@@ -99,7 +70,7 @@ pub(super) fn push_filters(
 
 struct Walk<'a> {
     decided: &'a Decided,
-    constants: &'a ScanConstants,
+    constants: &'a CostConstants,
     /// Whether joins hand the keys of their build sides to scans.
     dynamic: bool,
 }
@@ -234,8 +205,8 @@ impl Walk<'_> {
             return Ok(None);
         };
         let schema = exec.schema();
-        let types: Vec<&DataType> = schema.fields().iter().map(|f| f.data_type()).collect();
-        if !self.gains(*rows as f64, &types, above) {
+        let widths = schema.fields().iter().map(|f| value_width(f.data_type()));
+        if !self.gains(*rows as f64, widths.collect(), above) {
             return Ok(None);
         }
         let source = Arc::new(source.clone().with_pushdown_filters(true));
@@ -248,47 +219,35 @@ impl Walk<'_> {
     }
 
     /// Whether it saves time to decode the columns of filters first.
-    fn gains(&self, rows: f64, types: &[&DataType], above: &Above) -> bool {
-        let c = self.constants;
-        let decode = |columns: &BTreeSet<usize>| -> f64 {
-            let types = columns.iter().filter_map(|column| types.get(*column));
-            types
-                .map(|t| c.decode_value + c.decode_byte * value_width(t))
-                .sum()
-        };
-        let of_scan = |keep: Option<f64>| keep.map_or(1.0, |keep| keep.clamp(0.0, 1.0));
-        let filtered = of_scan(above.rows.map(|kept| kept / rows.max(1.0)));
-        let all: BTreeSet<usize> = (0..types.len()).collect();
-        let plain = rows * decode(&all) + rows * c.conjunct * above.conjuncts.len() as f64;
+    fn gains(&self, rows: f64, widths: Vec<f64>, above: &Above) -> bool {
+        let kept = above.rows.map_or(1.0, |kept| kept / rows.max(1.0));
+        let share = kept.clamp(0.0, 1.0);
         // Conjuncts come one after the other, in the order of the predicate, then the keys of joins.
-        let mut early = BTreeSet::new();
-        let mut passing = rows;
-        let mut time = 0.0;
-        let share = filtered.powf(1.0 / above.conjuncts.len().max(1) as f64);
-        for conjunct in &above.conjuncts {
-            let new: BTreeSet<usize> = conjunct
-                .iter()
-                .copied()
-                .filter(|i| early.insert(*i))
-                .collect();
-            time += passing * (2.0 * c.conjunct + decode(&new)) + (rows - passing) * c.skip;
-            passing *= share;
-        }
-        let mut saved = 0.0;
-        for demand in &above.demands {
-            let new: BTreeSet<usize> = early
-                .insert(demand.column)
-                .then_some(demand.column)
-                .into_iter()
-                .collect();
-            time += passing * (c.conjunct + c.lookup + decode(&new)) + (rows - passing) * c.skip;
-            // What does not pass here is not looked up in the join.
-            saved += passing * (1.0 - demand.keep) * c.lookup;
-            passing *= demand.keep;
-        }
-        let late: BTreeSet<usize> = all.difference(&early).copied().collect();
-        time += passing * decode(&late) + (rows - passing) * c.skip * late.len() as f64;
-        let gain = plain + saved - time;
+        let keep = share.powf(1.0 / above.conjuncts.len().max(1) as f64);
+        let conjuncts = above.conjuncts.iter().map(|columns| ScanFilter {
+            columns: columns.clone(),
+            keep,
+        });
+        let keys = above.demands.iter().map(|demand| ScanFilter {
+            columns: vec![demand.column],
+            keep: demand.keep,
+        });
+        let work = ScanWork {
+            rows,
+            widths,
+            conjuncts: conjuncts.collect(),
+            keys: keys.collect(),
+        };
+        let constants = &self.constants;
+        let plain = constants.scan.time(&work.plain());
+        // What does not pass here is not looked up in the joins.
+        let found: f64 = work.keys.iter().map(|key| key.keep).product();
+        let filtered = match above.conjuncts.is_empty() {
+            true => rows,
+            false => rows * share,
+        };
+        let saved = filtered * (1.0 - found) * constants.hash_join.probe_row;
+        let gain = plain + saved - constants.scan.time(&work.late());
         gain > MIN_SAVED && gain > MIN_GAIN * plain
     }
 }

@@ -6,10 +6,9 @@
 //! recognize it leaves to DataFusion's own rule.
 
 use super::join_estimates::{JoinEstimate, JoinEstimates};
-use super::scan_filters::{ScanConstants, push_filters};
-use crate::cost::{HashJoin, HashJoinConstants, JoinMode, Side, TABLE_ROW};
+use super::scan_filters::push_filters;
+use crate::cost::{CostConstants, HashJoin, JoinMode, Side, TABLE_ROW, row_width};
 use crate::options::JoinwrightOptions;
-use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -26,8 +25,6 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Bytes assumed of a value that has no fixed width.
-const VARIABLE_WIDTH: f64 = 24.0;
 /// The share by which our way has to be cheaper than DataFusion's…
 const MIN_GAIN: f64 = 0.05;
 /// …and the nanoseconds. Estimates err, and so do models.
@@ -46,14 +43,13 @@ const OUT_OF_MEMORY: f64 = 1_000.0;
 /// The physical optimizer rule.
 #[derive(Debug, Default)]
 pub struct SelectJoins {
-    constants: HashJoinConstants,
-    scans: ScanConstants,
+    constants: CostConstants,
 }
 
 impl SelectJoins {
     /// A rule that weighs by these constants.
-    pub fn new(constants: HashJoinConstants, scans: ScanConstants) -> Self {
-        Self { constants, scans }
+    pub fn new(constants: CostConstants) -> Self {
+        Self { constants }
     }
 }
 
@@ -82,14 +78,14 @@ impl PhysicalOptimizerRule for SelectJoins {
             return JoinSelection::new().optimize(plan, config);
         }
         let selection = Selection {
-            model: HashJoin::new(self.constants, config.execution.target_partitions),
+            model: HashJoin::new(self.constants.hash_join, config.execution.target_partitions),
             config,
             memory: estimates.memory.map(|bytes| bytes as f64 * MEMORY_SHARE),
         };
         let selected = selection.apply(Arc::clone(&plan), &estimates.joins);
         let told = selected.and_then(|(selected, decided)| {
             match wanted.is_some_and(|wanted| wanted.scan_filters) {
-                true => push_filters(&selected, &decided, &self.scans, config),
+                true => push_filters(&selected, &decided, &self.constants, config),
                 false => Ok(selected),
             }
         });
@@ -250,7 +246,7 @@ impl Selection<'_> {
         let sides = Sides::new(join.left(), join.right(), estimate);
         let output = Side {
             rows: sides.output,
-            width: width(&join.schema()),
+            width: row_width(&join.schema()),
         };
         let time = |way: Way| {
             let (build, probe) = match way.swap {
@@ -390,29 +386,13 @@ impl Sides {
     ) -> Self {
         let side = |rows, plan: &Arc<dyn ExecutionPlan>| Side {
             rows,
-            width: width(&plan.schema()),
+            width: row_width(&plan.schema()),
         };
         Self {
             left: side(estimate.left, left),
             right: side(estimate.right, right),
             output: estimate.output,
         }
-    }
-}
-
-/// Bytes of a row.
-fn width(schema: &Schema) -> f64 {
-    let fields = schema.fields().iter();
-    fields.map(|field| value_width(field.data_type())).sum()
-}
-
-pub(super) fn value_width(data_type: &DataType) -> f64 {
-    match data_type {
-        DataType::Boolean | DataType::Null => 1.0,
-        DataType::FixedSizeBinary(bytes) => f64::from(*bytes),
-        other => other
-            .primitive_width()
-            .map_or(VARIABLE_WIDTH, |bytes| bytes as f64),
     }
 }
 

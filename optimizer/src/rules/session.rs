@@ -1,6 +1,7 @@
 //! Installation into a DataFusion session.
 
 use super::planner::EstimatingPlanner;
+use crate::cost::CostConstants;
 use super::{InjectStatistics, ReorderJoins, SelectJoins};
 use crate::options::JoinwrightOptions;
 use crate::registry::Registry;
@@ -21,6 +22,9 @@ const JOIN_SELECTION: &str = "join_selection";
 pub struct JoinOrdering {
     /// The parts that [`JoinwrightOptions`] choose from.
     pub registry: Registry,
+    /// What the steps of joins and scans cost, by which [`SelectJoins`] decides. Those of the cost model `hashjoin` are the
+    /// registry's.
+    pub constants: CostConstants,
     /// Where traces of optimized regions go, if anywhere.
     pub trace: Option<TraceLog>,
     /// A monotonic clock for the planning times in traces. No decision depends on it.
@@ -50,6 +54,7 @@ impl SessionStateBuilderExt for SessionStateBuilder {
             extensions.insert(JoinwrightOptions::default());
         }
         let optimizer = self.optimizer().get_or_insert_with(Optimizer::new);
+        let constants = ordering.constants;
         let rule = Arc::new(ReorderJoins::new(Arc::clone(&catalog), ordering));
         let place = optimizer
             .rules
@@ -66,7 +71,7 @@ impl SessionStateBuilderExt for SessionStateBuilder {
             .position(|r| r.name() == JOIN_SELECTION)
             .unwrap_or(0);
         let selection: Arc<dyn PhysicalOptimizerRule + Send + Sync> =
-            Arc::new(SelectJoins::default());
+            Arc::new(SelectJoins::new(constants));
         match physical.rules.get_mut(place) {
             Some(place) if place.name() == JOIN_SELECTION => *place = selection,
             _ => physical.rules.insert(place, selection),
