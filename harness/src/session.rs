@@ -44,6 +44,7 @@ pub(crate) struct Session {
 
 /// A query that is planned, and not run.
 pub(crate) struct Planned {
+    pub(crate) plan: LogicalPlan,
     /// The nodes of the optimized plan with estimates, in the order of `EXPLAIN`.
     pub(crate) lines: Vec<PlanLine>,
     /// The regions of adjacent joins.
@@ -317,6 +318,15 @@ impl Session {
         Planned {
             lines: estimate_plan(&plan, &snapshot, &self.ordering, &options, false),
             regions,
+            plan,
+        }
+    }
+
+    /// The name of the estimator that plans queries; `None` where DataFusion's own estimates do.
+    pub(crate) fn estimator(&self) -> Option<String> {
+        match self.kind {
+            Kind::Joinwright(_) => Some(options(&self.context).estimator),
+            Kind::Default | Kind::DefaultStats | Kind::Literal => None,
         }
     }
 }
