@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::compare;
+use crate::operators::Observed;
 use crate::record::{Sample, Status};
 use crate::rows::{Digest, Table};
 use crate::shape::Shape;
@@ -46,12 +47,15 @@ pub(crate) struct Done {
     pub(crate) rows: Rows,
     pub(crate) shape: Shape,
     pub(crate) fingerprint: String,
+    /// What the operators of the plan counted, if that was asked for.
+    pub(crate) observed: Option<Observed>,
 }
 
 /// What runs queries: DataFusion, or a mock in tests.
 pub(crate) trait Runner {
-    /// Runs `query` once under an arm, given by its position.
-    async fn run(&mut self, arm: usize, query: &Query) -> Attempt;
+    /// Runs `query` once under an arm, given by its position. If asked to `observe`, it tells what the operators counted, outside
+    /// of the times.
+    async fn run(&mut self, arm: usize, query: &Query, observe: bool) -> Attempt;
 
     /// All rows that the outermost LIMIT of `query` could choose from, if they can be had.
     async fn without_limit(&mut self, arm: usize, query: &Query) -> Option<Table>;
@@ -94,6 +98,8 @@ pub(crate) struct QueryRun {
     pub(crate) samples: Vec<Sample>,
     /// For each arm that returned rows, how they agree with those of the first arm that did.
     pub(crate) agreements: Vec<Option<Agreement>>,
+    /// For each arm, what the operators counted when it first came to an end.
+    pub(crate) observed: Vec<Option<Observed>>,
 }
 
 /// The first result of a query, to which all others are held.
@@ -115,6 +121,7 @@ pub(crate) async fn bench_query(
     let mut samples = Vec::new();
     let mut alive = vec![true; arms.len()];
     let mut agreements = vec![None; arms.len()];
+    let mut observed = vec![None; arms.len()];
     let mut reference: Option<Reference> = None;
     for round in 0..schedule.warmup + schedule.runs {
         for turn in 0..arms.len() {
@@ -129,7 +136,8 @@ pub(crate) async fn bench_query(
                 round - schedule.warmup
             };
             let mut sample = Sample::new(&query.name, &arms[arm], run, warmup);
-            match runner.run(arm, query).await {
+            let observe = observed[arm].is_none();
+            match runner.run(arm, query, observe).await {
                 Attempt::Interrupted => return Ok(None),
                 // What failed or took too long once would do so again.
                 Attempt::TimedOut => {
@@ -141,8 +149,11 @@ pub(crate) async fn bench_query(
                     sample.error = Some(message);
                     alive[arm] = false;
                 }
-                Attempt::Done(done) => {
+                Attempt::Done(mut done) => {
                     sample.finish(&done);
+                    if observe {
+                        observed[arm] = done.observed.take();
+                    }
                     let first_time = agreements[arm].is_none();
                     let agreement =
                         judge(runner, query, &mut reference, arm, &done, first_time).await?;
@@ -160,6 +171,7 @@ pub(crate) async fn bench_query(
     Ok(Some(QueryRun {
         samples,
         agreements,
+        observed,
     }))
 }
 
@@ -255,7 +267,7 @@ mod tests {
     }
 
     impl Runner for Mock {
-        async fn run(&mut self, arm: usize, _: &Query) -> Attempt {
+        async fn run(&mut self, arm: usize, _: &Query, _: bool) -> Attempt {
             let nth = self.calls.iter().filter(|&&other| other == arm).count();
             self.calls.push(arm);
             let answers = &self.answers[&arm];
@@ -291,6 +303,7 @@ mod tests {
             },
             shape,
             fingerprint: "f".to_owned(),
+            observed: None,
         }))
     }
 

@@ -33,6 +33,10 @@ pub(crate) enum Command {
     Estimate(EstimateArgs),
     /// Count the rows of every connected sub-plan of a suite's queries.
     Truth(TruthArgs),
+    /// Write the report of a run as one HTML file.
+    Report(ReportArgs),
+    /// Compare two runs: what got faster or slower, other plans, other estimates. Exits with 1 on a regression.
+    Compare(CompareArgs),
     /// Search alone: join orders of made graphs with random rows.
     Search(SearchArgs),
     /// Fit the constants of the cost model `hashjoin` and of scans to this machine.
@@ -225,6 +229,33 @@ pub(crate) struct TruthArgs {
     /// Rows that may be joined to count one sub-plan; beyond it the number is left empty.
     #[arg(long, value_name = "ROWS", default_value_t = 20_000_000_000)]
     pub(crate) cap: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// A folder that `bench` wrote.
+    pub(crate) run: PathBuf,
+    /// Where to write the report [default: report.html in the folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// A regression is a query that takes longer by more than the tolerance, and by at least a millisecond, with 95 % confidence (the whole
+/// bootstrap interval of the ratio of medians lies above), an arm whose total time does, or a query that no longer
+/// succeeds. Where both runs have the arm `default` first, under the same DataFusion, its times tell how fast the machine was: then the
+/// ratio over that of `default` has to lie above as well, and `default` itself has no regressions of time.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// A folder that `bench` wrote: what was before.
+    pub(crate) before: PathBuf,
+    /// Another one: what is now.
+    pub(crate) after: PathBuf,
+    /// How much slower is no regression yet, in percent: two runs are not interleaved, and machines drift.
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
+    pub(crate) tolerance: f64,
+    /// One JSON object, with all queries.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ pub(crate) fn fingerprint(plan: &str) -> String {
 }
 
 /// Puts the names of the files, each once and sorted, in the place of each list of file groups.
-fn without_file_groups(plan: &str) -> String {
+pub(crate) fn without_file_groups(plan: &str) -> String {
     const START: &str = "file_groups={";
     let mut out = String::with_capacity(plan.len());
     let mut rest = plan;

@@ -22,27 +22,35 @@
 //! | `rows`, `compare`, `shape` | results; whether two are the same; what a query promises of its own |
 //! | `fingerprint` | whether two plans are the same |
 //! | `calibration` | what the steps of joins and scans cost on this machine |
+//! | `operators`, `matching`, `details` | the plan that ran: what its operators counted, and the estimates that belong to them |
 //! | `truth`, `quality` | true rows of sub-plans, read and counted; how far estimates are from them |
 //! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
-//! | `render` | tables, READMEs, explanations |
+//! | `bootstrap`, `report`, `comparison` | intervals of ratios; what a report says of a run; what differs between two |
+//! | `render` | tables, READMEs, explanations, reports |
 //!
 //! Measuring, recording and rendering are apart: what is rendered can be made again from what was recorded.
 
 mod arm;
 mod bench;
+mod bootstrap;
 mod calibration;
 mod cli;
 mod commands;
 mod compare;
+mod comparison;
 mod data;
+mod details;
 mod fingerprint;
 mod injection;
 mod interrupt;
 mod machine;
+mod matching;
 mod measure;
+mod operators;
 mod quality;
 mod record;
 mod render;
+mod report;
 mod rows;
 mod session;
 mod shape;

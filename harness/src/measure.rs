@@ -1,5 +1,6 @@
 //! Runs queries on DataFusion and takes their times: planning and execution apart.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -13,9 +14,11 @@ use tokio::runtime::Handle;
 use crate::bench::{Attempt, Done, Rows, Runner};
 use crate::fingerprint::fingerprint;
 use crate::interrupt::Interrupt;
+use crate::operators::Sketch;
 use crate::rows::{Digest, Table};
 use crate::shape::{returns_rows, shape, without_limit};
 use crate::suite::Query;
+use crate::tables::TablePath;
 
 /// Beyond these a result is hashed instead of kept.
 const MOST_ROWS_KEPT: usize = 4_000_000;
@@ -28,6 +31,8 @@ const TIME_TO_STOP: Duration = Duration::from_secs(10);
 pub(crate) struct Measure {
     /// One session an arm, in the order of the arms.
     pub(crate) sessions: Vec<SessionContext>,
+    /// What the queries read, for the names of scans.
+    pub(crate) tables: Arc<[TablePath]>,
     /// The threads that queries run on.
     pub(crate) workers: Handle,
     /// For one sample, planning and execution together.
@@ -46,14 +51,15 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
 
 impl Measure {
     /// Runs in a task of its own, so that it can be abandoned at the timeout.
-    async fn attempt(&mut self, arm: usize, query: &Query, limit: Limit) -> Attempt {
+    async fn attempt(&mut self, arm: usize, query: &Query, limit: Limit, observe: bool) -> Attempt {
         let context = &self.sessions[arm];
         // A session of its own keeps what a query sets from the queries after it; tables and caches are shared.
         let context = SessionContext::new_with_state(context.state());
         let sql = query.sql.clone();
+        let observed = observe.then(|| Arc::clone(&self.tables));
         let mut task = self
             .workers
-            .spawn(async move { run_statements(&context, &sql, limit).await });
+            .spawn(async move { run_statements(&context, &sql, limit, observed).await });
         let ended = tokio::select! {
             ended = &mut task => Some(ended),
             () = tokio::time::sleep(self.timeout) => None,
@@ -78,12 +84,12 @@ impl Measure {
 }
 
 impl Runner for Measure {
-    async fn run(&mut self, arm: usize, query: &Query) -> Attempt {
-        self.attempt(arm, query, Limit::Kept).await
+    async fn run(&mut self, arm: usize, query: &Query, observe: bool) -> Attempt {
+        self.attempt(arm, query, Limit::Kept, observe).await
     }
 
     async fn without_limit(&mut self, arm: usize, query: &Query) -> Option<Table> {
-        match self.attempt(arm, query, Limit::TakenOff).await {
+        match self.attempt(arm, query, Limit::TakenOff, false).await {
             Attempt::Done(done) => done.rows.table,
             _ => None,
         }
@@ -97,8 +103,13 @@ enum Limit {
     TakenOff,
 }
 
-/// Runs all statements; the last one that returns rows is the result.
-async fn run_statements(context: &SessionContext, sql: &str, limit: Limit) -> Result<Done> {
+/// Runs all statements; the last one that returns rows is the result. Its plan is observed where the tables are given.
+async fn run_statements(
+    context: &SessionContext,
+    sql: &str,
+    limit: Limit,
+    tables: Option<Arc<[TablePath]>>,
+) -> Result<Done> {
     let mut planning = Duration::ZERO;
     let mut execution = Duration::ZERO;
     let mut result = None;
@@ -124,6 +135,7 @@ async fn run_statements(context: &SessionContext, sql: &str, limit: Limit) -> Re
         planning += started.elapsed();
         // Before it runs: filters that fill in at run time are empty yet.
         let fingerprint = fingerprint(&displayable(physical.as_ref()).indent(false).to_string());
+        let sketch = (tables.as_deref()).map(|tables| Sketch::of(&physical, tables));
         let schema = physical.schema();
 
         let started = Instant::now();
@@ -133,15 +145,18 @@ async fn run_statements(context: &SessionContext, sql: &str, limit: Limit) -> Re
             kept.add(batch?)?;
         }
         execution += started.elapsed();
-        result = Some((kept.finish(schema)?, shape, fingerprint));
+        let observed = sketch.map(Sketch::observe);
+        result = Some((kept.finish(schema)?, shape, fingerprint, observed));
     }
-    let (rows, shape, fingerprint) = result.ok_or_else(|| anyhow!("no statement returns rows"))?;
+    let (rows, shape, fingerprint, observed) =
+        result.ok_or_else(|| anyhow!("no statement returns rows"))?;
     Ok(Done {
         planning_ms: planning.as_secs_f64() * 1e3,
         execution_ms: execution.as_secs_f64() * 1e3,
         rows,
         shape,
         fingerprint,
+        observed,
     })
 }
 
@@ -199,6 +214,7 @@ mod tests {
         let (sender, interrupt) = Interrupt::manual();
         let measure = Measure {
             sessions: vec![SessionContext::new()],
+            tables: Arc::default(),
             workers: Handle::current(),
             timeout,
             interrupt,
@@ -222,13 +238,13 @@ mod tests {
         let (mut measure, _sender) = measure(Duration::from_secs(60));
         let sql = "CREATE VIEW v AS SELECT 7 AS x; SELECT x FROM v; DROP VIEW v;";
         for _ in 0..2 {
-            let Attempt::Done(done) = measure.run(0, &query(sql)).await else {
+            let Attempt::Done(done) = measure.run(0, &query(sql), false).await else {
                 panic!("the view is dropped at the end of each run");
             };
             assert_eq!(done.rows.digest.rows, 1);
             assert_eq!(done.fingerprint.len(), 16);
         }
-        let attempt = measure.run(0, &query("SELECT nothing")).await;
+        let attempt = measure.run(0, &query("SELECT nothing"), false).await;
         assert!(matches!(attempt, Attempt::Failed(message) if message.contains("nothing")));
     }
 
@@ -237,7 +253,7 @@ mod tests {
         let (mut measure, _sender) = measure(Duration::from_secs(60));
         let set = "SET datafusion.execution.batch_size = 7; SELECT 1";
         assert!(matches!(
-            measure.run(0, &query(set)).await,
+            measure.run(0, &query(set), false).await,
             Attempt::Done(_)
         ));
         let options = measure.sessions[0].copied_config();
@@ -247,7 +263,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_timeout_ends_a_query() {
         let (mut measure, _sender) = measure(Duration::from_millis(50));
-        let attempt = measure.run(0, &query(ENDLESS)).await;
+        let attempt = measure.run(0, &query(ENDLESS), false).await;
         assert!(matches!(attempt, Attempt::TimedOut));
     }
 
@@ -255,7 +271,7 @@ mod tests {
     async fn an_interruption_ends_a_query() {
         let (mut measure, sender) = measure(Duration::from_secs(600));
         sender.send_replace(true);
-        let attempt = measure.run(0, &query(ENDLESS)).await;
+        let attempt = measure.run(0, &query(ENDLESS), false).await;
         assert!(matches!(attempt, Attempt::Interrupted));
     }
 

@@ -9,13 +9,16 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::{Done, QueryRun};
+use crate::details::{QueryDetails, to_json};
 use crate::machine::{Machine, Versions};
-use crate::render::markdown;
+use crate::render::{self, markdown};
+use crate::report::Report;
 use crate::summary::{QuerySummary, summarize};
 
 const RUN: &str = "run.json";
 const RAW: &str = "raw.csv";
 const README: &str = "README.md";
+const REPORT: &str = "report.html";
 
 /// A disk that cannot take this much cannot take a run either.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -114,6 +117,9 @@ pub(crate) struct Run {
     pub(crate) machine: Machine,
     /// One entry for each query that is done.
     pub(crate) summary: Vec<QuerySummary>,
+    /// One entry for each query that is done. Older runs have none.
+    #[serde(default, skip_serializing)]
+    pub(crate) details: Vec<QueryDetails>,
 }
 
 /// A folder that a run is written to, after each query.
@@ -173,11 +179,18 @@ impl RunFolder {
         written.and(removed)
     }
 
-    /// Adds a query's samples and writes all three files.
-    pub(crate) fn record(&mut self, run: &mut Run, query: &str, done: QueryRun) -> Result<()> {
+    /// Adds a query's samples and details, and writes all three files.
+    pub(crate) fn record(
+        &mut self,
+        run: &mut Run,
+        details: QueryDetails,
+        done: QueryRun,
+    ) -> Result<()> {
         let arms: Vec<&str> = run.arms.iter().map(|arm| arm.name.as_str()).collect();
+        let query = details.query.as_str();
         run.summary
             .push(summarize(query, &arms, &done.samples, &done.agreements));
+        run.details.push(details);
         self.append_raw(&done.samples)?;
         self.recorded = true;
         self.samples.extend(done.samples);
@@ -186,8 +199,13 @@ impl RunFolder {
 
     /// Writes `run.json` and the README.
     pub(crate) fn save(&self, run: &Run) -> Result<()> {
-        self.replace(RUN, &(serde_json::to_string_pretty(run)? + "\n"))?;
-        self.replace(README, &markdown::render(run, &self.samples))
+        replace(&self.path, RUN, &to_json(run)?)?;
+        replace(&self.path, README, &markdown::render(run, &self.samples))
+    }
+
+    /// Writes the report.
+    pub(crate) fn save_report(&self, run: &Run) -> Result<()> {
+        write_report(&self.path, run, &self.samples).map(drop)
     }
 
     /// Adds rows to `raw.csv`, all of them or none.
@@ -218,16 +236,6 @@ impl RunFolder {
         }
         written.with_context(writing)
     }
-
-    /// Writes a file so that a reader sees the old text or the new one, never a part.
-    fn replace(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.path.join(name);
-        let temporary = self.path.join(format!(".{name}.new"));
-        fs::write(&temporary, text)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .inspect_err(|_| drop(fs::remove_file(&temporary)))
-            .with_context(|| format!("cannot write {}", path.display()))
-    }
 }
 
 impl Drop for RunFolder {
@@ -241,14 +249,33 @@ impl Drop for RunFolder {
     }
 }
 
+/// Writes a file so that a reader sees the old text or the new one, never a part.
+fn replace(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let path = folder.join(name);
+    let temporary = folder.join(format!(".{name}.new"));
+    fs::write(&temporary, text)
+        .and_then(|()| fs::rename(&temporary, &path))
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes the report of a run into its folder; the result is its path.
+pub(crate) fn write_report(folder: &Path, run: &Run, samples: &[Sample]) -> Result<PathBuf> {
+    let page = render::report::render(&Report::new(run, samples))?;
+    replace(folder, REPORT, &page)?;
+    Ok(folder.join(REPORT))
+}
+
 /// Reads a run back: what any report is made from.
-#[cfg(test)]
 pub(crate) fn load(folder: &Path) -> Result<(Run, Vec<Sample>)> {
     let path = folder.join(RUN);
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let run = serde_json::from_str(&text)
+    let run: Run = serde_json::from_str(&text)
         .with_context(|| format!("cannot understand {}", path.display()))?;
+    if let Some(fault) = fault(&run) {
+        bail!("cannot understand {}: {fault}", path.display());
+    }
     let path = folder.join(RAW);
     let reading = || format!("cannot read {}", path.display());
     let mut csv = csv::Reader::from_path(&path).with_context(reading)?;
@@ -257,6 +284,39 @@ pub(crate) fn load(folder: &Path) -> Result<(Run, Vec<Sample>)> {
         .collect::<Result<_, _>>()
         .with_context(reading)?;
     Ok((run, samples))
+}
+
+/// What in a run does not fit together, if anything: files may come from anywhere.
+fn fault(run: &Run) -> Option<String> {
+    if run.arms.is_empty() {
+        return Some("it has no arms".to_owned());
+    }
+    let arms = || run.arms.iter().map(|arm| &arm.name);
+    for query in &run.summary {
+        if !query.arms.iter().map(|arm| &arm.arm).eq(arms()) {
+            return Some(format!("query {} has other arms than the run", query.query));
+        }
+    }
+    for query in &run.details {
+        let name = &query.query;
+        for plan in &query.plans {
+            let inputs = plan.operators.iter().map(|operator| operator.inputs);
+            // Each operator but the first is the input of another one.
+            if inputs.fold(1_usize, usize::saturating_add) != plan.operators.len() {
+                return Some(format!("a plan of query {name} is no tree"));
+            }
+        }
+        for arm in &query.arms {
+            let Some(plan) = query.plans.get(arm.plan) else {
+                return Some(format!("query {name} has no plan {}", arm.plan));
+            };
+            let lengths = [arm.estimated.len(), arm.rows.len(), arm.elapsed_us.len()];
+            if lengths.iter().any(|length| *length != plan.operators.len()) {
+                return Some(format!("the operators of query {name} are not all counted"));
+            }
+        }
+    }
+    None
 }
 
 fn free_name(results: &Path, name: &str) -> PathBuf {

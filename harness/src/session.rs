@@ -20,8 +20,9 @@ use datafusion::optimizer::Optimizer;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::cost::HashJoin;
 use joinwright_optimizer::{
-    CostConstants, EstimatedRegion, JoinOrdering, JoinwrightOptions, PlanLine, Registry, SessionStateBuilderExt,
-    Trace, TraceLog, estimate_plan, estimate_regions, join_columns, observe,
+    CostConstants, EstimatedRegion, JoinOrdering, JoinwrightOptions, PlanLine, Registry,
+    SessionStateBuilderExt, Trace, TraceLog, estimate_plan, estimate_regions, join_columns,
+    observe,
 };
 use joinwright_stats::Catalog;
 
@@ -46,6 +47,7 @@ pub(crate) struct Session {
 
 /// A query that is planned, and not run.
 pub(crate) struct Planned {
+    pub(crate) plan: LogicalPlan,
     /// The nodes of the optimized plan with estimates, in the order of `EXPLAIN`.
     pub(crate) lines: Vec<PlanLine>,
     /// The regions of adjacent joins.
@@ -330,6 +332,15 @@ impl Session {
         Planned {
             lines: estimate_plan(&plan, &snapshot, &self.ordering, &options, false),
             regions,
+            plan,
+        }
+    }
+
+    /// The name of the estimator that plans queries; `None` where DataFusion's own estimates do.
+    pub(crate) fn estimator(&self) -> Option<String> {
+        match self.kind {
+            Kind::Joinwright(_) => Some(options(&self.context).estimator),
+            Kind::Default | Kind::DefaultStats | Kind::Literal => None,
         }
     }
 }

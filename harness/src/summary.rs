@@ -68,7 +68,7 @@ fn median_of(samples: &[&Sample], value: impl Fn(&Sample) -> Option<f64>) -> Opt
 }
 
 /// The middle value, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let upper = *values.get(middle)?;
@@ -115,7 +115,7 @@ pub(crate) struct Ratios {
 }
 
 /// How many queries ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub(crate) queries: usize,
     /// Every arm finished, with the same rows.

@@ -94,7 +94,12 @@ pub(super) fn cases(threads: usize, rows: usize) -> Vec<JoinCase> {
             misses: 1,
         };
         for build_rows in [rows / 1_000, rows / 64, rows / 8, rows] {
-            for (build, probe) in [(none, none), (numbers, numbers), (texts, none), (none, texts)] {
+            for (build, probe) in [
+                (none, none),
+                (numbers, numbers),
+                (texts, none),
+                (none, texts),
+            ] {
                 for (repeats, misses) in [(1, 1), (1, 20), (4, 1)] {
                     for probe_rows in [rows / 8, rows] {
                         for mode in [JoinMode::Collect, JoinMode::Partition] {

@@ -141,7 +141,8 @@ impl Samples {
 
 /// The constants of a file that `calibrate` wrote.
 pub(crate) fn read_constants(path: &Path) -> Result<CostConstants> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let calibration: Calibration = serde_json::from_str(&text)
         .with_context(|| format!("{} holds no constants", path.display()))?;
     let constants = calibration.constants;
@@ -218,4 +219,86 @@ async fn drain(plan: Arc<dyn ExecutionPlan>, context: &SessionContext) -> Result
         rows += partition.context("a partition broke down")??;
     }
     Ok((rows, started.elapsed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn committed() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../calibration")
+    }
+
+    /// Every constant of the first within the tolerance of that of the second, relative to it.
+    #[track_caller]
+    fn assert_close(found: &CostConstants, expected: &CostConstants, tolerance: f64) {
+        let [found, expected] =
+            [found, expected].map(|constants| serde_json::to_value(constants).unwrap());
+        for (model, constants) in expected.as_object().unwrap() {
+            for (name, constant) in constants.as_object().unwrap() {
+                let number = |value: &Value| value.as_f64().unwrap();
+                let (found, constant) = (number(&found[model][name]), number(constant));
+                assert!(
+                    (found - constant).abs() <= tolerance * constant,
+                    "{model}.{name} is {found}, not {constant}"
+                );
+            }
+        }
+    }
+
+    /// Whoever measures again ships what was measured.
+    #[test]
+    fn the_shipped_constants_are_the_fit_of_the_committed_measurements() {
+        let samples = Samples::read(&committed()).unwrap();
+        let (constants, joins, scans) = samples.fit();
+        assert_close(&CostConstants::default(), &constants, 0.01);
+        assert_close(
+            &read_constants(&committed().join(CONSTANTS)).unwrap(),
+            &constants,
+            1e-4,
+        );
+        assert!(joins.median < 1.35 && joins.p90 < 2.0, "{joins:?}");
+        assert!(scans.median < 1.45 && scans.p90 < 2.2, "{scans:?}");
+    }
+
+    #[test]
+    fn samples_survive_their_files() {
+        let samples = Samples::read(&committed()).unwrap();
+        assert!(samples.joins.len() > 200 && samples.scans.len() > 100);
+        let folder = tempfile::tempdir().unwrap();
+        samples.write(folder.path()).unwrap();
+        assert_eq!(Samples::read(folder.path()).unwrap(), samples);
+    }
+
+    #[test]
+    fn constants_that_are_no_times_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my constants.json");
+        let text = fs::read_to_string(committed().join(CONSTANTS)).unwrap();
+        let sound: Value = serde_json::from_str(&text).unwrap();
+        for (model, name, value) in [
+            ("hash_join", "build_row", -1.0),
+            ("hash_join", "cache_bytes", 0.0),
+            ("hash_join", "further_thread", 1.5),
+            ("scan", "lookup", -0.1),
+        ] {
+            let mut broken = sound.clone();
+            broken["constants"][model][name] = value.into();
+            fs::write(&path, broken.to_string()).unwrap();
+            let error = read_constants(&path).unwrap_err().to_string();
+            assert!(error.contains("my constants.json"), "{error}");
+        }
+        fs::write(&path, "{}").unwrap();
+        assert!(read_constants(&path).is_err());
+        assert!(read_constants(folder.path()).is_err());
+    }
+
+    #[test]
+    fn errors_are_factors() {
+        let times = [(1.0, 2.0), (3.0, 3.0), (8.0, 2.0)];
+        let error = FitError::of(times.into_iter());
+        assert_eq!((error.samples, error.median, error.max), (3, 2.0, 4.0));
+        assert_eq!(FitError::of([].into_iter()).max, 1.0);
+    }
 }

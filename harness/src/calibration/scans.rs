@@ -58,9 +58,11 @@ impl ScanSample {
         widths.extend(self.build_rows.map(|_| NUMBER));
         widths.extend(vec![NUMBER; self.numbers]);
         widths.extend(vec![TEXT; self.texts]);
-        let filter = |column: usize| move |keep| ScanFilter {
-            columns: vec![column],
-            keep,
+        let filter = |column: usize| {
+            move |keep| ScanFilter {
+                columns: vec![column],
+                keep,
+            }
         };
         let first = usize::from(self.build_rows.is_some());
         ScanWork {
@@ -182,7 +184,9 @@ impl ScanCase {
         options.optimizer.join_reordering = false;
         let context = SessionContext::new_with_config(config);
         let file = folder.join("t.parquet");
-        let file = file.to_str().context("the temporary folder has an odd name")?;
+        let file = file
+            .to_str()
+            .context("the temporary folder has an odd name")?;
         context
             .register_parquet("t", file, ParquetReadOptions::default())
             .await?;

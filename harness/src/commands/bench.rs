@@ -12,6 +12,7 @@ use super::{Prepared, prepare, print, runtime};
 use crate::arm::Arm;
 use crate::bench::{Schedule, bench_query};
 use crate::cli::BenchArgs;
+use crate::details::QueryDetails;
 use crate::injection::QuerySessions;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::machine::{Machine, Versions, available_threads};
@@ -81,6 +82,7 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
         versions: Versions::here(),
         machine: Machine::here(),
         summary: Vec::new(),
+        details: Vec::new(),
     };
     let workers = runtime(threads)?;
     // The queries have these threads to themselves. What watches them has its own, since a clock that waits for
@@ -92,9 +94,14 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
     let result = control.block_on(async {
         let mut interrupt = Interrupt::listen();
         let prepared = prepare(&suite, &queries, &args.suite, &mut interrupt).await?;
-        let sessions = open_sessions(&arms, &suite, &prepared, registry, threads).await?;
+        let open = |purpose| open_sessions(&arms, &suite, &prepared, registry, threads, purpose);
+        let sessions = Sessions {
+            run: open(Purpose::Run).await?,
+            explain: open(Purpose::Explain).await?,
+        };
         let mut measure = Measure {
             sessions: vec![],
+            tables: prepared.tables.clone().into(),
             workers: workers.handle().clone(),
             timeout: Duration::from_secs_f64(timeout),
             interrupt,
@@ -106,18 +113,26 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
     result
 }
 
+/// The sessions of all arms.
+struct Sessions {
+    run: Vec<QuerySessions>,
+    /// Others for what is kept of plans, so that tracing them has no part in what is measured.
+    explain: Vec<QuerySessions>,
+}
+
 async fn open_sessions(
     arms: &[Arm],
     suite: &Suite,
     prepared: &Prepared,
     registry: &Registry,
     threads: usize,
+    purpose: Purpose,
 ) -> Result<Vec<QuerySessions>> {
     let Prepared { tables, catalog } = prepared;
     let mut sessions = Vec::with_capacity(arms.len());
     for arm in arms {
         let data = (&tables[..], catalog);
-        let of_arm = QuerySessions::open(arm, suite, data, registry, threads, Purpose::Run);
+        let of_arm = QuerySessions::open(arm, suite, data, registry, threads, purpose);
         sessions.push(of_arm.await?);
     }
     Ok(sessions)
@@ -126,7 +141,7 @@ async fn open_sessions(
 /// Runs all queries, records each, and prints the table.
 async fn measure_all(
     measure: &mut Measure,
-    sessions: &[QuerySessions],
+    sessions: &Sessions,
     queries: &[Query],
     mut run: Run,
     mut folder: RunFolder,
@@ -140,18 +155,29 @@ async fn measure_all(
     for query in queries {
         bar.set_message(query.name.clone());
         measure.sessions.clear();
-        for of_arm in sessions {
+        for of_arm in &sessions.run {
             let session = of_arm.of_query(&query.name).await?;
             measure.sessions.push(session.context.clone());
         }
         let done = bench_query(measure, query, &arms, schedule)
             .await
             .with_context(|| format!("cannot compare the rows of query {}", query.name))?;
-        let Some(done) = done else {
+        let Some(mut done) = done else {
             run.interrupted = true;
             break;
         };
-        folder.record(&mut run, &query.name, done)?;
+        let mut details = QueryDetails::new(query);
+        let observed = std::mem::take(&mut done.observed);
+        for ((arm, of_arm), observed) in arms.iter().zip(&sessions.explain).zip(observed) {
+            if let Some(observed) = observed {
+                let session = of_arm.of_query(&query.name).await?;
+                // What is only looked at must not end what is measured.
+                if let Err(error) = details.add(arm, &session, observed).await {
+                    tracing::error!(error = crate::one_line(&error), "a plan is not kept");
+                }
+            }
+        }
+        folder.record(&mut run, details, done)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -161,6 +187,7 @@ async fn measure_all(
         return Err(Interrupted.into());
     }
     folder.save(&run)?;
+    folder.save_report(&run)?;
     print(&format!(
         "{}results in {}\n",
         table::render(&run, folder.samples()),

@@ -3,10 +3,12 @@
 mod analyze;
 mod bench;
 mod calibrate;
+mod compare;
 mod estimate;
 mod explain;
 mod joins;
 mod plan;
+mod report;
 mod search;
 mod sql;
 mod stats;
@@ -43,6 +45,8 @@ pub(crate) fn run(command: Command, registry: &Registry) -> Result<u8> {
         Command::Explain(args) => explain::run(args, registry),
         Command::Estimate(args) => estimate::run(args, registry),
         Command::Truth(args) => truth::run(args, registry),
+        Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Search(args) => search::run(args, registry),
         Command::Calibrate(args) => calibrate::run(args),
     }

@@ -111,8 +111,10 @@ mod tests {
 
     use super::*;
     use crate::bench::{Agreement, QueryRun};
+    use crate::details::QueryDetails;
     use crate::machine::{Machine, Versions};
     use crate::record::{ArmRecord, RunFolder, Status, load};
+    use crate::suite::Query;
 
     fn run() -> Run {
         let arm = |name: &str| ArmRecord {
@@ -147,6 +149,7 @@ mod tests {
                 os: "Linux".to_owned(),
             },
             summary: Vec::new(),
+            details: Vec::new(),
         }
     }
 
@@ -176,6 +179,7 @@ mod tests {
         QueryRun {
             samples,
             agreements: vec![Some(Agreement::Same), second],
+            observed: vec![None, None],
         }
     }
 
@@ -196,7 +200,11 @@ mod tests {
             ("q03", [&[9.0, 5.0, 5.0], &[-1.0]], None),
         ] {
             let done = query_run(query, times, agreement);
-            folder.record(&mut run, query, done).unwrap();
+            let details = QueryDetails::new(&Query {
+                name: query.to_owned(),
+                sql: "SELECT 1".to_owned(),
+            });
+            folder.record(&mut run, details, done).unwrap();
         }
         let written = std::fs::read_to_string(folder.path().join("README.md")).unwrap();
         let (loaded, samples) = load(folder.path()).unwrap();

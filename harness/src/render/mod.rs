@@ -1,8 +1,10 @@
 //! Turns what was recorded into what people read. Nothing here measures.
 
+pub(crate) mod comparison;
 pub(crate) mod estimate;
 pub(crate) mod explain;
 pub(crate) mod markdown;
+pub(crate) mod report;
 pub(crate) mod stats;
 pub(crate) mod table;
 
@@ -194,7 +196,7 @@ pub(crate) fn milliseconds(ms: f64) -> String {
     }
 }
 
-fn ratio(ratio: f64) -> String {
+pub(crate) fn ratio(ratio: f64) -> String {
     format!("{ratio:.2}")
 }
 

@@ -329,3 +329,25 @@ fn cache_folder_that_is_a_file() {
         check(&tiny, arguments, "my cache");
     }
 }
+
+#[test]
+fn constants_that_cannot_be_read() {
+    let tiny = Tiny::write();
+    fs::write(tiny.folder().join("no constants.json"), "[]").unwrap();
+    for (arm, named) in [
+        ("constants=no such file.json", "no such file.json"),
+        ("constants=no constants.json", "no constants.json"),
+    ] {
+        check(&tiny, &["bench", "tiny suite", "--arm", arm], named);
+    }
+    check(
+        &tiny,
+        &["calibrate", "--out", "no constants.json"],
+        "no constants.json",
+    );
+    check(
+        &tiny,
+        &["calibrate", "--out", "new", "--threads", "0"],
+        "--threads",
+    );
+}

@@ -45,7 +45,7 @@ fn bench_writes_a_run_folder() {
     }
 
     let run = tiny.folder().join("my run");
-    let expected = ["README.md", "raw.csv", "run.json"].map(String::from);
+    let expected = ["README.md", "raw.csv", "report.html", "run.json"].map(String::from);
     assert_eq!(file_names(&run), BTreeSet::from(expected));
     let readme = fs::read_to_string(run.join("README.md")).unwrap();
     assert!(readme.contains("joinwright bench"), "{readme}");

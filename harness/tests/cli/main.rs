@@ -1,7 +1,10 @@
 //! The binary as its users meet it: arguments in, files, text and an exit status out.
 
 mod bad_input;
+mod browser;
+mod calibrate;
 mod commands;
+mod report;
 mod search;
 mod statistics;
 mod tiny;

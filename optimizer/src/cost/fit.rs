@@ -3,7 +3,7 @@
 /// Passes of the reweighting, and sweeps of the solver in one, which goes on from where the last one ended.
 const PASSES: usize = 40;
 const SWEEPS: usize = 400;
-/// The relative change of a constant below which a sweep is the last one.
+/// The relative change of a constant below which a sweep is the last one, and of the loss below which a pass is.
 const CONVERGED: f64 = 1e-7;
 
 /// What was measured of one piece of work.
@@ -56,8 +56,12 @@ pub fn fit<const N: usize>(observed: &[Observed<N>]) -> Fit<N> {
             };
         }
         loss /= observed.len().max(1) as f64;
+        let before = best.loss;
         if loss < best.loss {
             best = Fit { constants, loss };
+        }
+        if (before - loss).abs() <= CONVERGED * loss {
+            break;
         }
     }
     best
@@ -77,8 +81,8 @@ fn least_squares<const N: usize>(
         for i in 0..N {
             let left = observed.steps[i] * scale;
             moments[i] += left * target;
-            for j in 0..N {
-                gram[i][j] += left * observed.steps[j] * scale;
+            for (product, right) in gram[i].iter_mut().zip(&observed.steps) {
+                *product += left * right * scale;
             }
         }
     }
@@ -113,7 +117,9 @@ mod tests {
     fn made(constants: [f64; 3], noise: f64) -> Vec<Observed<3>> {
         let mut state = 7_u64;
         let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 11) as f64 / (1_u64 << 53) as f64
         };
         let work = (0..200).map(|_| {

@@ -78,20 +78,20 @@ impl Default for HashJoinConstants {
     /// Those of the project's own calibration, which is kept with its measurements in `calibration/`.
     fn default() -> Self {
         Self {
-            build_row: 25.0,
-            build_byte: 0.3,
-            probe_row: 10.0,
-            cache_miss: 30.0,
-            output_row: 5.0,
-            output_byte: 0.3,
-            gather_byte: 0.3,
-            partition_row: 12.0,
-            partition_byte: 0.5,
-            pair: 2.0,
-            start: 20_000.0,
-            start_exchange: 40_000.0,
-            cache_bytes: 2.0 * 1024.0 * 1024.0,
-            further_thread: 0.8,
+            build_row: 37.9,
+            build_byte: 0.0,
+            probe_row: 9.58,
+            cache_miss: 55.9,
+            output_row: 10.0,
+            output_byte: 0.106,
+            gather_byte: 4.21,
+            partition_row: 0.0,
+            partition_byte: 0.325,
+            pair: 1.51,
+            start: 117_000.0,
+            start_exchange: 15_100.0,
+            cache_bytes: 32.0 * 1024.0 * 1024.0,
+            further_thread: 0.5,
         }
     }
 }
@@ -211,7 +211,10 @@ impl HashJoin {
             rows(build.rows * build_share, keyed),
             bytes(build) * build_share,
             rows(probe.rows * share, keyed),
-            rows((build.rows * build_share + probe.rows * share) * miss, keyed),
+            rows(
+                (build.rows * build_share + probe.rows * share) * miss,
+                keyed,
+            ),
             output.rows * share,
             bytes(output) * share,
             output.rows * build.width * miss * share,

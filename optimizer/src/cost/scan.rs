@@ -38,14 +38,14 @@ impl Default for ScanConstants {
     /// Those of the project's own calibration, which is kept with its measurements in `calibration/`.
     fn default() -> Self {
         Self {
-            decode_value: 3.0,
-            decode_byte: 0.25,
-            conjunct: 12.0,
-            late_conjunct: 24.0,
-            lookup: 20.0,
-            skip_value: 1.0,
-            skip_byte: 0.1,
-            switch: 2.0,
+            decode_value: 0.0,
+            decode_byte: 0.855,
+            conjunct: 0.0,
+            late_conjunct: 3.58,
+            lookup: 19.5,
+            skip_value: 0.0,
+            skip_byte: 0.442,
+            switch: 27.5,
         }
     }
 }

@@ -7,8 +7,8 @@
 use super::JoinOrdering;
 use super::join_estimates::JoinEstimate;
 use super::memory::{Memory, QueryId, RegionText};
-use crate::cost::value_width;
 use crate::cost::CostModel;
+use crate::cost::value_width;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
 use crate::enumerate::{

@@ -1,8 +1,8 @@
 //! Installation into a DataFusion session.
 
 use super::planner::EstimatingPlanner;
-use crate::cost::CostConstants;
 use super::{InjectStatistics, ReorderJoins, SelectJoins};
+use crate::cost::CostConstants;
 use crate::options::JoinwrightOptions;
 use crate::registry::Registry;
 use crate::trace::TraceLog;

@@ -1,0 +1,142 @@
+// The join graph of a region, laid out by a spring embedder that starts from a circle: the same graph has the same picture.
+
+/** Positions in the unit square, by Fruchterman and Reingold. */
+function layout(count, edges) {
+  const points = Array.from({ length: count }, (_, at) => {
+    const angle = 2 * Math.PI * at / count - Math.PI / 2;
+    return [Math.cos(angle), Math.sin(angle) + at * 1e-3];
+  });
+  const ideal = 1.5 / Math.sqrt(Math.max(1, count));
+  for (let round = 0; round < 400; round++) {
+    const heat = 0.12 * (1 - round / 400) + 0.002;
+    const moves = points.map(() => [0, 0]);
+    for (let a = 0; a < count; a++) {
+      for (let b = a + 1; b < count; b++) {
+        const [dx, dy] = [points[a][0] - points[b][0], points[a][1] - points[b][1]];
+        const distance = Math.max(0.01, Math.hypot(dx, dy));
+        const push = ideal * ideal / distance;
+        moves[a][0] += dx / distance * push; moves[a][1] += dy / distance * push;
+        moves[b][0] -= dx / distance * push; moves[b][1] -= dy / distance * push;
+      }
+    }
+    for (const [a, b] of edges) {
+      const [dx, dy] = [points[a][0] - points[b][0], points[a][1] - points[b][1]];
+      const distance = Math.max(0.01, Math.hypot(dx, dy));
+      const pull = distance * distance / ideal;
+      moves[a][0] -= dx / distance * pull; moves[a][1] -= dy / distance * pull;
+      moves[b][0] += dx / distance * pull; moves[b][1] += dy / distance * pull;
+    }
+    points.forEach((point, at) => {
+      const length = Math.max(1e-9, Math.hypot(...moves[at]));
+      // A weak pull to the middle keeps parts together that no edge connects.
+      point[0] += moves[at][0] / length * Math.min(length, heat) - point[0] * 0.01;
+      point[1] += moves[at][1] / length * Math.min(length, heat) - point[1] * 0.01;
+    });
+  }
+  const range = (axis) => {
+    const values = points.map((point) => point[axis]);
+    return [Math.min(...values), Math.max(...values)];
+  };
+  const [[left, right], [top, bottom]] = [range(0), range(1)];
+  const spread = (value, low, high) => high - low < 1e-6 ? 0.5 : (value - low) / (high - low);
+  return points.map(([x, y]) => [spread(x, left, right), spread(y, top, bottom)]);
+}
+
+/** The graph of a region: discs grow with the rows of the table, the filled part with those that its predicates leave. */
+function joinGraph(region, width) {
+  const places = new Map(region.relations.map((relation, at) => [relation.alias, at]));
+  const pairs = new Map();
+  // Hyperedges and equalities of several columns: each has a hub, which is laid out as a relation is.
+  const hubs = [];
+  const springs = [];
+  for (const edge of region.edges) {
+    const ends = edge.relations.map((alias) => places.get(alias)).filter((at) => at !== undefined);
+    if (ends.length > 2) {
+      const hub = region.relations.length + hubs.length;
+      hubs.push({ edge, ends });
+      ends.forEach((end) => springs.push([end, hub]));
+    } else if (ends.length === 2) {
+      const key = Math.min(...ends) + " " + Math.max(...ends);
+      if (!pairs.has(key)) pairs.set(key, { ends, edges: [] });
+      pairs.get(key).edges.push(edge);
+    }
+  }
+  const edges = [...pairs.values()];
+  edges.forEach((edge) => springs.push(edge.ends));
+  const count = region.relations.length;
+  const height = Math.round(Math.min(460, 150 + count * 26));
+  const [side, top, bottom] = [Math.min(90, width / 6), 34, 48];
+  const points = layout(count + hubs.length, springs).map(([x, y]) =>
+    [side + x * (width - 2 * side), top + y * (height - top - bottom)]);
+  const drawing = svg("svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "img",
+    "aria-label": "Join graph of " + count + " relations" });
+  for (const edge of edges) {
+    const [[x1, y1], [x2, y2]] = edge.ends.map((at) => points[at]);
+    const kinds = new Set(edge.edges.map((e) => e.kind));
+    const joins = [...new Set(edge.edges.map((e) => e.join))].filter((join) => join !== "inner");
+    drawing.append(svg("g", {}, svg("title", {}, edge.edges.map((e) => e.predicate).join("\n")),
+      svg("line", { x1, y1, x2, y2, style: "stroke: transparent", "stroke-width": 14 }),
+      svg("line", { x1, y1, x2, y2, style: "stroke: var(--faint)", "stroke-width": 1.6,
+        "stroke-dasharray": kinds.has("equality") ? null : "5 4" }),
+      joins.length > 0 && svg("text", { x: (x1 + x2) / 2, y: (y1 + y2) / 2 + 4, "text-anchor": "middle", class: "halo muted" },
+        joins.join(", "))));
+  }
+  hubs.forEach(({ edge, ends }, at) => {
+    const [x, y] = points[count + at];
+    const lines = ends.map((end) => svg("line", { x1: x, y1: y, x2: points[end][0], y2: points[end][1],
+      style: "stroke: var(--faint)", "stroke-width": 1.6, "stroke-dasharray": edge.kind === "equality" ? null : "5 4" }));
+    drawing.append(svg("g", {}, svg("title", {}, edge.predicate), lines,
+      svg("rect", { x: x - 4, y: y - 4, width: 8, height: 8, style: "fill: var(--faint)" })));
+  });
+  const largest = Math.max(10, ...region.relations.map((relation) => relation.base_rows || 0));
+  const radius = (count) => 5 + 15 * Math.log10(Math.max(1, count)) / Math.log10(largest);
+  region.relations.forEach((relation, at) => {
+    const [x, y] = points[at];
+    const outer = radius(Math.max(relation.base_rows || 0, relation.est_rows || 0));
+    const tip = [(relation.table || "sub-plan") + ": " + rows(relation.base_rows) + " rows, " + rows(relation.est_rows) + " expected",
+      ...relation.predicates].join("\n");
+    drawing.append(svg("g", {}, svg("title", {}, tip),
+      svg("circle", { cx: x, cy: y, r: outer, style: "fill: var(--faster-soft); stroke: var(--faster)", "stroke-width": 1.3 }),
+      svg("circle", { cx: x, cy: y, r: Math.min(outer, radius(relation.est_rows || 0)), style: "fill: var(--faster)", opacity: 0.8 }),
+      svg("text", { x, y: y + outer + 14, "text-anchor": "middle", class: "halo", "font-weight": 600 }, shortened(relation.alias, 24)),
+      svg("text", { x, y: y + outer + 28, "text-anchor": "middle", class: "halo muted num" }, rows(relation.est_rows))));
+  });
+  return drawing;
+}
+
+/** A tree as `((a b) c)`. */
+function treeText(tree) {
+  return tree.alias !== undefined ? tree.alias : "(" + treeText(tree.left) + " " + treeText(tree.right) + ")";
+}
+
+/** What the optimizer knew and did about one region. */
+function regionFacts(region, total) {
+  const facts = [];
+  if (total > 1) facts.push(["region", region.region + 1 + " of " + total]);
+  facts.push(["estimator, search, cost model", [region.estimator, region.enumerator, region.cost_model].join(", ")]);
+  facts.push([region.reordered ? "order chosen" : "order, as written", el("code", {}, treeText(region.tree))]);
+  facts.push(["its cost", rows(region.cost)]);
+  if (region.reordered) {
+    facts.push(["order as written", el("code", {}, treeText(region.written))]);
+    const times = region.written_cost / region.cost;
+    facts.push(["its cost", rows(region.written_cost) + (isFinite(times) ? ", " + factor(times) + " times as much" : "")]);
+  }
+  const spent = region.planning_us === null || region.planning_us === undefined ? "" : " in " + grouped(region.planning_us) + " µs";
+  facts.push(["search", plural(region.pairs, "pair") + spent + "; stopped: " + region.stop]);
+  return el("table", { class: "facts" }, el("tbody", {}, facts.map(([name, value]) =>
+    el("tr", {}, el("td", { class: "left" }, name), el("td", { class: "left wrap" }, value)))));
+}
+
+function relationTable(region) {
+  const head = ["relation", "table", "rows", "expected", "from", "predicates"];
+  return el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, head.map((name, at) =>
+      el("th", { scope: "col", class: at === 2 || at === 3 ? null : "left" }, name)))),
+    el("tbody", {}, region.relations.map((relation) => el("tr", {},
+      el("td", { class: "left" }, relation.alias),
+      el("td", { class: "left" }, relation.table || "(sub-plan)"),
+      el("td", {}, rows(relation.base_rows)),
+      el("td", {}, rows(relation.est_rows)),
+      el("td", { class: "left" }, String(relation.source).replace("_", " ") + (relation.stale ? ", stale" : "")),
+      el("td", { class: "left wrap" }, el("code", {}, shortened(relation.predicates.join(" AND "), 160))))))));
+}

@@ -1,0 +1,151 @@
+// The page of one query: its times, its SQL, its join graph, and the plans of two arms side by side.
+
+const KEYWORDS = new Set(("select from where and or not in is null exists between like case when then else end as on join inner left right full " +
+  "outer cross semi anti using group by order having limit offset union all distinct with intersect except interval date extract " +
+  "cast count sum min max avg over partition rows asc desc rollup create view drop").split(" "));
+
+/** SQL with its keywords, strings and comments set apart. */
+function sqlText(sql) {
+  const parts = sql.trim().split(/('(?:[^']|'')*'|--[^\n]*|\/\*[\s\S]*?\*\/|[A-Za-z_][A-Za-z0-9_]*)/);
+  return el("pre", { tabindex: 0, "aria-label": "SQL" }, parts.map((part) => {
+    if (KEYWORDS.has(part.toLowerCase())) return el("span", { class: "k" }, part);
+    if (part.startsWith("'")) return el("span", { class: "s" }, part);
+    if (part.startsWith("--") || part.startsWith("/*")) return el("span", { class: "c" }, part);
+    return part;
+  }));
+}
+
+/** A choice among arms. */
+function armChoice(label, names, chosen, onChange) {
+  return el("label", {}, label, el("select", { onchange: (event) => onChange(event.target.value) },
+    names.map((name) => el("option", { value: name, selected: name === chosen }, name))));
+}
+
+function queryPage(report, name, parameters) {
+  const at = report.queries.findIndex((query) => query.query === name);
+  if (at < 0) {
+    return [el("div", { class: "card" }, el("h2", {}, "No such query"), el("p", { class: "note" }, "This run has no query " + name + "."),
+      el("a", { href: "#" }, "Overview"))];
+  }
+  const query = report.queries[at];
+  const details = report.details.find((own) => own.query === name);
+  const neighbor = (step, text) => {
+    const other = report.queries[at + step];
+    return other ? el("a", { href: queryHash(other.query), rel: step < 0 ? "prev" : "next" }, text.replace("%", other.query)) : null;
+  };
+  const jump = el("select", { "aria-label": "Query", onchange: (event) => { location.hash = queryHash(event.target.value); } },
+    report.queries.map((other) => el("option", { value: other.query, selected: other.query === name }, other.query)));
+  const page = [
+    el("nav", { class: "crumbs", "aria-label": "Queries" }, el("a", { href: "#" }, "← Overview"), el("span", { class: "grow" }),
+      neighbor(-1, "‹ %"), jump, neighbor(1, "% ›")),
+    el("div", { class: "title" }, el("h2", {}, name), verdictLine(report, query)),
+    timesCard(report, query),
+  ];
+  if (!details) {
+    page.push(el("div", { class: "card" }, el("p", { class: "note" },
+      "This run kept no SQL and no plans: it was made by an earlier version of the bench command.")));
+    return page;
+  }
+  page.push(plansCard(report, details, parameters));
+  const graph = graphCard(report, details, parameters);
+  const sql = el("section", { class: "card" }, el("div", { class: "head" }, el("h2", {}, "SQL"),
+    el("button", { type: "button", class: "quiet", onclick: (event) => copy(details.sql, event.target) }, "Copy")), sqlText(details.sql));
+  page.push(graph ? el("div", { class: "side" }, graph, sql) : sql);
+  return page;
+}
+
+function copy(text, button) {
+  const told = (word) => { button.textContent = word; setTimeout(() => { button.textContent = "Copy"; }, 1500); };
+  if (!navigator.clipboard) return told("not possible here");
+  navigator.clipboard.writeText(text).then(() => told("Copied"), () => told("not allowed"));
+}
+
+function verdictLine(report, query) {
+  return query.arms.map((cell, at) => {
+    if (at === 0 || !cell.against_first) return null;
+    const { ratio, verdict } = cell.against_first;
+    const kind = verdict === "unknown" ? "noise" : verdict;
+    const range = interval(cell.against_first);
+    return el("span", {}, el("span", { class: "pill " + kind }, factor(ratio) + "× · " + VERDICTS[verdict]), " ",
+      el("span", { class: "noise" }, (report.arms.length > 2 ? report.arms[at].name + " " : "") + (range ? "95 %: " + range : "")));
+  });
+}
+
+function timesCard(report, query) {
+  const box = responsive(el("div"), (width) => runStrip(query.arms, report.arms, width));
+  const facts = query.arms.map((cell, at) => {
+    const words = [];
+    if (cell.planning_ms !== null) words.push("planning " + time(cell.planning_ms));
+    if (cell.same_rows !== null && at > 0) words.push("same rows: " + cell.same_rows);
+    if (cell.status !== "ok") words.push(cell.status + (cell.error ? ": " + cell.error : ""));
+    if (cell.fingerprint) words.push("plan " + cell.fingerprint.slice(0, 8));
+    return el("span", {}, el("i", { style: "background: " + armColor(at) }), report.arms[at].name + ": " + words.join(", "));
+  });
+  return el("section", { class: "card" }, el("div", { class: "head" }, el("h2", {}, "Runs"), saveButton(box, query.query + " runs")),
+    el("div", { class: "legend" }, facts), box);
+}
+
+/** The arms to show: those of the address, or the first and the second with a plan. */
+function chosenArms(details, parameters) {
+  const names = details.arms.map((arm) => arm.arm);
+  const pick = (key, otherwise) => names.includes(parameters.get(key)) ? parameters.get(key) : names[Math.min(otherwise, names.length - 1)];
+  return { names, left: pick("a", 0), right: pick("b", 1) };
+}
+
+function plansCard(report, details, parameters) {
+  const { names, left, right } = chosenArms(details, parameters);
+  if (!names.length) {
+    return el("section", { class: "card" }, el("h2", {}, "Plans"), el("p", { class: "note" }, "No arm came to an end, so there is no plan with counts."));
+  }
+  const go = (change) => { location.replace(queryHash(details.query, { a: left, b: right, ...change })); };
+  const trees = [left, right].map((name) => {
+    const arm = details.arms.find((own) => own.arm === name);
+    return { arm, tree: planTree(details.plans[arm.plan], arm) };
+  });
+  const [one, other] = trees;
+  markDifferences(one.tree, other.tree);
+  const same = one.tree.whole === other.tree.whole;
+  const detail = el("div", { class: "detail", "aria-live": "polite", hidden: true });
+  const select = (node, role) => {
+    detail.hidden = false;
+    detail.replaceChildren(el("strong", {}, node.name), node.text ? ": " + node.text : "", el("br"),
+      [plural(node.partitions, "partition"), role && role + " side", known(node.rows) && plural(node.rows, "row"),
+        known(node.estimated) && rows(node.estimated) + " expected", known(node.us) && time(node.us / 1000) + " of work",
+        node.cut && "rows cut by a LIMIT or a filter from above"].filter(Boolean).join(" · "));
+  };
+  const shown = names.length === 1 || left === right ? trees.slice(0, 1) : trees;
+  const columns = shown.map(({ arm, tree }) => {
+    const box = responsive(el("div", { class: "scroll" }), (width) =>
+      drawPlan(tree, width, "Plan of " + details.query + " under " + arm.arm, select));
+    return el("div", {}, el("div", { class: "head controls" }, el("strong", {}, arm.arm), el("span", { class: "noise" }, "rows expected by " + arm.estimator),
+      el("span", { class: "grow" }), saveButton(box, details.query + " " + arm.arm)), box);
+  });
+  return el("section", { class: "card" },
+    el("div", { class: "head" }, el("h2", {}, "Plans"), names.length > 1 && el("div", { class: "controls" },
+      armChoice("left", names, left, (name) => go({ a: name })), armChoice("right", names, right, (name) => go({ b: name })))),
+    el("p", { class: "note" }, names.length > 1 && same && left !== right ? "Both arms ran the same plan. " : "",
+      "Rows and work are of one execution; work adds up the partitions. Strokes between operators are partitions, up to four."),
+    el("div", { class: "legend" },
+      el("span", {}, el("i", { style: "background: var(--arm1); border-radius: 50%" }), "join"),
+      el("span", {}, el("i", { style: "background: var(--mark); border-radius: 50%; transform: scale(.7)" }), "exchange between partitions"),
+      !same && el("span", {}, el("i", { style: "background: var(--mark); width: 4px" }), "differs from the other plan (pale: only below)"),
+      el("span", {}, el("i", { style: "background: var(--slower-soft)" }), "worst estimate"),
+      el("span", {}, "≥: a LIMIT or a filter from above may have cut the rows, so there is no q-error")),
+    el("div", { class: shown.length > 1 ? "plans" : "" }, columns), detail);
+}
+
+function graphCard(report, details, parameters) {
+  const { names, right } = chosenArms(details, parameters);
+  const arm = details.arms.find((own) => own.arm === right);
+  if (!arm || !arm.regions.length) return null;
+  const parts = arm.regions.map((region) => {
+    const box = responsive(el("div"), (width) => joinGraph(region, width));
+    const predicates = region.edges.map((edge) => el("li", {}, el("code", {}, edge.predicate), edge.join !== "inner" ? " (" + edge.join + ")" : ""));
+    return el("div", {}, el("div", { class: "head controls" }, arm.regions.length > 1 && el("strong", {}, "Region " + (region.region + 1)),
+      saveButton(box, details.query + " join graph " + (region.region + 1))), box, el("div", { class: "scroll" }, regionFacts(region, arm.regions.length)),
+    el("details", {}, el("summary", {}, "Relations and predicates"), relationTable(region), el("ul", {}, predicates)));
+  });
+  const whose = names.length > 1 ? "Estimates and order of " + right + ". " : "";
+  return el("section", { class: "card" }, el("h2", {}, "Join graph"), el("p", { class: "note" }, whose,
+    "Discs grow with the logarithm of rows: pale those of the table, full those expected after its predicates. Dashed lines have no equality."), parts);
+}
