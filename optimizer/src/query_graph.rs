@@ -3,7 +3,7 @@
 //! Plain data between `extract` and `emit`. Predicates stay DataFusion expressions, with columns
 //! named by relation and position, so that the same table may appear any number of times.
 
-use crate::estimate::Profile;
+use crate::estimate::{Evaluations, Profile};
 use crate::join_graph::{EdgeKind, JoinGraph};
 use crate::relset::RelSet;
 use datafusion::arrow::datatypes::DataType;
@@ -42,6 +42,8 @@ pub struct Relation {
     pub details: Option<Arc<TableDetails>>,
     /// Semi and anti joins that restrict the relation, beside its predicates.
     pub memberships: Vec<Membership>,
+    /// What the predicates say of rows of `details`, kept for other regions of the query.
+    pub evaluations: Evaluations,
 }
 
 /// A semi or anti join of a relation.

@@ -71,13 +71,11 @@ pub(super) struct JoinCase {
 /// apart, each against the others.
 pub(super) fn cases(threads: usize, rows: usize) -> Vec<JoinCase> {
     let none = Payload::default();
-    let numbers = Payload {
-        numbers: 4,
-        texts: 0,
-    };
+    let numbers = Payload { numbers: 4, ..none };
     let texts = Payload {
         numbers: 1,
         texts: 2,
+        ..none
     };
     let mut threads = vec![1, threads.max(1)];
     threads.dedup();

@@ -10,6 +10,9 @@ use arrow::record_batch::RecordBatch;
 /// Keys are multiples of it, far enough apart that joins hash them instead of taking them for places in an array.
 pub(super) const SPACING: u64 = 1_009;
 
+/// Values of a column of words.
+const WORDS: u64 = 100;
+
 /// Rows of a batch, as DataFusion's operators make them.
 const BATCH: usize = 8192;
 
@@ -18,7 +21,9 @@ const BATCH: usize = 8192;
 pub(super) struct Payload {
     /// Columns of 64-bit integers.
     pub(super) numbers: usize,
-    /// Columns of short text.
+    /// Columns of short text, of few values.
+    pub(super) words: usize,
+    /// Columns of short text, each value another.
     pub(super) texts: usize,
 }
 
@@ -39,11 +44,14 @@ pub(super) fn scramble(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The columns of a table: `k`, then `n0`, `n1`, …, then `t0`, `t1`, ….
+/// The columns of a table: `k`, then `n0`, `n1`, …, then `w0`, `w1`, …, then `t0`, `t1`, ….
 pub(super) fn schema(payload: Payload) -> SchemaRef {
     let mut fields = vec![Field::new("k", DataType::Int64, false)];
     for number in 0..payload.numbers {
         fields.push(Field::new(format!("n{number}"), DataType::Int64, false));
+    }
+    for word in 0..payload.words {
+        fields.push(Field::new(format!("w{word}"), DataType::Utf8View, false));
     }
     for text in 0..payload.texts {
         fields.push(Field::new(format!("t{text}"), DataType::Utf8View, false));
@@ -70,14 +78,18 @@ pub(super) fn batches(rows: usize, keys: Keys, payload: Payload) -> Result<Vec<R
             let values: Int64Array = numbers.clone().map(value).collect();
             columns.push(Arc::new(values));
         }
-        for column in 0..payload.texts as u64 {
-            let value = |row: u64| {
-                let number = scramble(row ^ (column << 40) ^ (1 << 61));
-                Some(format!("value {:016x}", number))
-            };
-            let values: StringViewArray = numbers.clone().map(value).collect();
-            columns.push(Arc::new(values));
-        }
+        let mut push_texts = |count: usize, salt: u64, values: u64| {
+            for column in 0..count as u64 {
+                let value = |row: u64| {
+                    let number = scramble(row ^ (column << 40) ^ salt) % values;
+                    Some(format!("value {:016x}", scramble(number)))
+                };
+                let values: StringViewArray = numbers.clone().map(value).collect();
+                columns.push(Arc::new(values));
+            }
+        };
+        push_texts(payload.words, 1 << 62, WORDS);
+        push_texts(payload.texts, 1 << 61, u64::MAX);
         Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
     };
     starts.map(batch).collect()

@@ -103,9 +103,11 @@ impl Samples {
             done(number + 1, all);
         }
         let folder = tempfile::tempdir().context("cannot make a folder for Parquet files")?;
-        scans::write_table(folder.path(), rows)?;
+        let bytes = scans::write_table(folder.path(), rows)?;
         for (number, case) in scans.iter().enumerate() {
-            let sample = case.measure(folder.path(), rows, runs, interrupt).await?;
+            let sample = case
+                .measure(folder.path(), rows, bytes, runs, interrupt)
+                .await?;
             samples.scans.push(sample);
             done(joins.len() + number + 1, all);
         }

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use arrow::datatypes::DataType;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::cost::{
     HashJoin, HashJoinConstants, JoinMode, Observed, SCAN_STEPS, ScanConstants, ScanFilter,
-    ScanWork, Side, fit as fit_steps,
+    ScanWork, Side, fit as fit_steps, value_width,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -23,10 +24,10 @@ use crate::interrupt::Interrupt;
 /// The columns of the file.
 const COLUMNS: Payload = Payload {
     numbers: 8,
+    words: 4,
     texts: 4,
 };
-/// Bytes that models assume of text, and of an integer.
-const TEXT: f64 = 24.0;
+/// Bytes of an integer.
 const NUMBER: f64 = 8.0;
 /// Values that a column of integers has.
 const VALUES: f64 = 1_000.0;
@@ -35,9 +36,13 @@ const VALUES: f64 = 1_000.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ScanSample {
     pub(crate) rows: f64,
-    /// Columns of integers and of text that are read.
+    /// Columns of integers, of text of few values and of other text that are read.
     pub(crate) numbers: usize,
+    pub(crate) words: usize,
     pub(crate) texts: usize,
+    /// Bytes of a value of text in the file, before compression.
+    pub(crate) word_bytes: f64,
+    pub(crate) text_bytes: f64,
     /// Share of the rows that passes the predicate on the first integer, if there is one.
     pub(crate) predicate: Option<f64>,
     /// Rows of the build side whose keys are looked for, if there is one; each has one row in so many of the scan.
@@ -57,7 +62,8 @@ impl ScanSample {
         // The key is read for a join only, and then first.
         widths.extend(self.build_rows.map(|_| NUMBER));
         widths.extend(vec![NUMBER; self.numbers]);
-        widths.extend(vec![TEXT; self.texts]);
+        widths.extend(vec![self.word_bytes; self.words]);
+        widths.extend(vec![self.text_bytes; self.texts]);
         let filter = |column: usize| {
             move |keep| ScanFilter {
                 columns: vec![column],
@@ -78,7 +84,8 @@ impl ScanSample {
         let Some(build_rows) = self.build_rows else {
             return 0.0;
         };
-        let width = NUMBER * (1.0 + self.numbers as f64) + TEXT * self.texts as f64;
+        let texts = (self.words + self.texts) as f64;
+        let width = NUMBER * (1.0 + self.numbers as f64) + value_width(&DataType::Utf8View) * texts;
         let looked_up = match self.late {
             true => self.output_rows,
             false => self.rows * self.predicate.unwrap_or(1.0),
@@ -109,6 +116,7 @@ impl ScanSample {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ScanCase {
     numbers: usize,
+    words: usize,
     texts: usize,
     predicate: Option<f64>,
     found: Option<f64>,
@@ -121,7 +129,16 @@ pub(super) fn cases(rows: usize) -> Vec<ScanCase> {
     if rows == 0 {
         return cases;
     }
-    for (numbers, texts) in [(1, 0), (4, 0), (8, 0), (1, 2), (1, 4), (8, 4)] {
+    for (numbers, words, texts) in [
+        (1, 0, 0),
+        (4, 0, 0),
+        (8, 0, 0),
+        (1, 4, 0),
+        (1, 0, 2),
+        (1, 0, 4),
+        (4, 4, 0),
+        (8, 2, 2),
+    ] {
         for late in [false, true] {
             for predicate in [None, Some(0.001), Some(0.05), Some(0.5), Some(0.95)] {
                 for found in [None, Some(0.001), Some(0.05), Some(0.5), Some(1.0)] {
@@ -132,6 +149,7 @@ pub(super) fn cases(rows: usize) -> Vec<ScanCase> {
                     }
                     cases.push(ScanCase {
                         numbers,
+                        words,
                         texts,
                         predicate,
                         found,
@@ -144,8 +162,8 @@ pub(super) fn cases(rows: usize) -> Vec<ScanCase> {
     cases
 }
 
-/// Writes the file that all cases scan.
-pub(super) fn write_table(folder: &Path, rows: usize) -> Result<()> {
+/// Writes the file that all cases scan, and returns the bytes of a value of its words and texts, before compression.
+pub(super) fn write_table(folder: &Path, rows: usize) -> Result<(f64, f64)> {
     let path = folder.join("t.parquet");
     let writing = || format!("cannot write {}", path.display());
     let properties = WriterProperties::builder()
@@ -161,8 +179,17 @@ pub(super) fn write_table(folder: &Path, rows: usize) -> Result<()> {
     for batch in batches(rows, keys, COLUMNS)? {
         writer.write(&batch).with_context(writing)?;
     }
-    writer.close().with_context(writing)?;
-    Ok(())
+    let metadata = writer.close().with_context(writing)?;
+    let bytes = |column: &str| {
+        let groups = metadata.row_groups().iter();
+        let chunks = groups.flat_map(|group| group.columns());
+        let named = chunks.filter(|chunk| chunk.column_path().string() == column);
+        named
+            .map(|chunk| chunk.uncompressed_size() as f64)
+            .sum::<f64>()
+            / rows.max(1) as f64
+    };
+    Ok((bytes("w0"), bytes("t0")))
 }
 
 /// Distinct keys of the file, each in about ten rows.
@@ -175,6 +202,7 @@ impl ScanCase {
         &self,
         folder: &Path,
         rows: usize,
+        text_bytes: (f64, f64),
         runs: usize,
         interrupt: &Interrupt,
     ) -> Result<ScanSample> {
@@ -194,6 +222,7 @@ impl ScanCase {
             .found
             .map(|found| (domain(rows) as f64 * found).round().max(1.0));
         let mut columns: Vec<String> = (0..self.numbers).map(|n| format!("t.n{n}")).collect();
+        columns.extend((0..self.words).map(|n| format!("t.w{n}")));
         columns.extend((0..self.texts).map(|n| format!("t.t{n}")));
         let mut from = "t".to_owned();
         if let Some(build_rows) = build_rows {
@@ -227,7 +256,10 @@ impl ScanCase {
         Ok(ScanSample {
             rows: rows as f64,
             numbers: self.numbers,
+            words: self.words,
             texts: self.texts,
+            word_bytes: text_bytes.0,
+            text_bytes: text_bytes.1,
             predicate: self.predicate,
             build_rows,
             found: self

@@ -203,7 +203,10 @@ impl Page {
     fn wait_for(&mut self, expression: &str) {
         let started = Instant::now();
         while self.get(expression) != true {
-            assert!(started.elapsed() < PATIENCE, "{expression} does not become true");
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{expression} does not become true"
+            );
         }
     }
 

@@ -78,20 +78,20 @@ impl Default for HashJoinConstants {
     /// Those of the project's own calibration, which is kept with its measurements in `calibration/`.
     fn default() -> Self {
         Self {
-            build_row: 37.9,
+            build_row: 25.5,
             build_byte: 0.0,
-            probe_row: 9.58,
-            cache_miss: 55.9,
-            output_row: 10.0,
-            output_byte: 0.106,
-            gather_byte: 4.21,
+            probe_row: 7.72,
+            cache_miss: 36.0,
+            output_row: 8.59,
+            output_byte: 0.0763,
+            gather_byte: 2.87,
             partition_row: 0.0,
-            partition_byte: 0.325,
-            pair: 1.51,
-            start: 117_000.0,
-            start_exchange: 15_100.0,
+            partition_byte: 0.236,
+            pair: 1.17,
+            start: 127_000.0,
+            start_exchange: 32_000.0,
             cache_bytes: 32.0 * 1024.0 * 1024.0,
-            further_thread: 0.5,
+            further_thread: 0.4,
         }
     }
 }

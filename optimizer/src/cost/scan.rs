@@ -38,14 +38,14 @@ impl Default for ScanConstants {
     /// Those of the project's own calibration, which is kept with its measurements in `calibration/`.
     fn default() -> Self {
         Self {
-            decode_value: 0.0,
-            decode_byte: 0.855,
+            decode_value: 0.49,
+            decode_byte: 0.682,
             conjunct: 0.0,
-            late_conjunct: 3.58,
-            lookup: 19.5,
+            late_conjunct: 2.22,
+            lookup: 13.3,
             skip_value: 0.0,
-            skip_byte: 0.442,
-            switch: 27.5,
+            skip_byte: 0.401,
+            switch: 20.7,
         }
     }
 }
@@ -109,7 +109,7 @@ pub struct ScanFilter {
 pub struct ScanWork {
     /// Rows before any filter.
     pub rows: f64,
-    /// Bytes of a value of each column.
+    /// Bytes of a value of each column; of text, those in the file before compression.
     pub widths: Vec<f64>,
     /// The predicates, in the order in which they are evaluated.
     pub conjuncts: Vec<ScanFilter>,

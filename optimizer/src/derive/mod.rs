@@ -20,8 +20,8 @@ mod table;
 use self::joins::{Derived, JoinKey};
 use self::table::peel;
 use crate::estimate::{
-    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, MIN_ROWS, Profile, compare,
-    key_profile, selectivity,
+    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, Evaluations, MIN_ROWS,
+    Profile, compare, key_profile, selectivity,
 };
 use crate::extract;
 use crate::query_graph::Relation;
@@ -46,6 +46,7 @@ pub(crate) struct Deriver<'a> {
     thorough: bool,
     /// A join is asked for by each that stands above it, and more than once by some.
     joins: RefCell<HashMap<JoinKey, Derived>>,
+    evaluations: Evaluations,
 }
 
 impl<'a> Deriver<'a> {
@@ -59,7 +60,13 @@ impl<'a> Deriver<'a> {
             estimator,
             thorough,
             joins: RefCell::default(),
+            evaluations: Evaluations::default(),
         }
+    }
+
+    /// Goes on from what was evaluated before.
+    pub(crate) fn set_evaluations(&mut self, evaluations: Evaluations) {
+        self.evaluations = evaluations;
     }
 
     /// The profile of a plan, its columns in the order of the plan's schema.
@@ -193,6 +200,7 @@ impl<'a> Deriver<'a> {
             predicates: vec![],
             details: None,
             memberships: vec![],
+            evaluations: self.evaluations.clone(),
         }
     }
 

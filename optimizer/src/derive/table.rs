@@ -49,6 +49,7 @@ impl Deriver<'_> {
             output,
             details,
             memberships: vec![],
+            evaluations: self.evaluations.clone(),
         }
     }
 

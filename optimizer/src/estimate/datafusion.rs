@@ -157,6 +157,7 @@ mod tests {
             output: vec![0, 1],
             details: None,
             memberships: vec![],
+            evaluations: Default::default(),
         };
         let found = selectivity(&relation).0;
         assert!((found - share).abs() < 1e-9, "{found}, not {share}");

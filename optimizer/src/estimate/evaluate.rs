@@ -2,7 +2,7 @@
 
 use super::literal::value_of;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt16Array};
-use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::buffer::{BooleanBuffer, Buffer};
 use datafusion::arrow::compute::{cast, prep_null_mask_filter};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, UInt16Type};
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
@@ -11,8 +11,9 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, Operator};
 use datafusion::physical_expr::create_physical_expr;
+use foldhash::HashMap;
 use joinwright_stats::{CODING, RowSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The outcome of a predicate on rows.
 #[derive(Debug, Clone)]
@@ -25,6 +26,63 @@ pub(crate) struct Passed {
 
 /// Fewer rows are looked at one by one.
 const MANY_ROWS: usize = 4096;
+
+/// Bytes of outcomes that are kept of one query.
+const MOST_BYTES: usize = 16 << 20;
+
+/// Predicates that were evaluated while a query is planned, and their outcomes.
+///
+/// Regions, their sub-plans and the passes of the optimizer ask the same of the same rows many times.
+#[derive(Debug, Clone, Default)]
+pub struct Evaluations(Arc<Mutex<Outcomes>>);
+
+#[derive(Debug, Default)]
+struct Outcomes {
+    by_address: HashMap<usize, OfRows>,
+    /// Bytes of all outcomes.
+    bytes: usize,
+}
+
+/// Outcomes on some rows, whose address cannot be another's as long as they are held here.
+#[derive(Debug)]
+struct OfRows {
+    _rows: Arc<RowSet>,
+    outcomes: HashMap<Expr, Option<Passed>>,
+}
+
+impl Evaluations {
+    /// What [`evaluate`] says, once.
+    pub(crate) fn evaluate(
+        &self,
+        predicate: &Expr,
+        set: &Arc<RowSet>,
+        type_of: &dyn Fn(&str) -> Option<DataType>,
+    ) -> Option<Passed> {
+        let address = Arc::as_ptr(set) as usize;
+        // Nothing is left half done where it is held.
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |all: &Outcomes| {
+            let of_rows = all.by_address.get(&address)?;
+            of_rows.outcomes.get(predicate).cloned()
+        };
+        if let Some(known) = known(&lock()) {
+            return known;
+        }
+        let outcome = evaluate(predicate, set, type_of);
+        let mut all = lock();
+        if all.bytes > MOST_BYTES {
+            *all = Outcomes::default();
+        }
+        all.bytes += set.batch.num_rows() / 8;
+        let of_rows = all.by_address.entry(address).or_insert_with(|| OfRows {
+            _rows: Arc::clone(set),
+            outcomes: HashMap::default(),
+        });
+        let kept = outcome.clone();
+        of_rows.outcomes.insert(predicate.clone(), kept);
+        outcome
+    }
+}
 
 /// Evaluates a predicate on rows, whose columns have the names that the predicate uses. `type_of` tells the types that the
 /// predicate was made for. `None` if a column is missing, or coded in a way that cannot answer.
@@ -95,13 +153,26 @@ pub(crate) fn evaluate(
     };
     let rows = match codes {
         None => pass,
-        Some(codes) => {
-            let pass: Vec<bool> = pass.iter().collect();
-            let of_row = |row: usize| pass[usize::from(codes.codes[row])];
-            BooleanBuffer::collect_bool(codes.codes.len(), of_row)
-        }
+        Some(codes) => rows_of_codes(&codes.codes, &pass),
     };
     Some(Passed { rows, rounded })
+}
+
+/// By row, whether its code is one of those that pass.
+fn rows_of_codes(codes: &[u16], pass: &BooleanBuffer) -> BooleanBuffer {
+    // Every code has its place, so that no bound is checked row by row.
+    let mut passes = [0u8; 1 << 16];
+    for code in pass.set_indices() {
+        passes[code] = 1;
+    }
+    let word = |codes: &[u16]| {
+        let bits = codes.iter().enumerate();
+        bits.fold(0u64, |word, (at, code)| {
+            word | u64::from(passes[usize::from(*code)]) << at
+        })
+    };
+    let words: Vec<u64> = codes.chunks(64).map(word).collect();
+    BooleanBuffer::new(Buffer::from_vec(words), 0, codes.len())
 }
 
 /// Whether a predicate only compares with constants, by order.
@@ -213,4 +284,68 @@ fn fingerprints(
         rows,
         rounded: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::Int64Array;
+    use datafusion::logical_expr::{col, lit};
+    use joinwright_stats::Selection;
+    use proptest::prelude::*;
+
+    fn rows(values: Vec<Option<i64>>) -> Arc<RowSet> {
+        let fields = vec![Field::new("a", DataType::Int64, true)];
+        let column: ArrayRef = Arc::new(Int64Array::from(values));
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![column]).unwrap();
+        Arc::new(RowSet::new(batch, Selection::All))
+    }
+
+    fn passed(evaluations: &Evaluations, predicate: &Expr, set: &Arc<RowSet>) -> Vec<usize> {
+        let type_of = |_: &str| Some(DataType::Int64);
+        let passed = evaluations.evaluate(predicate, set, &type_of).unwrap();
+        passed.rows.set_indices().collect()
+    }
+
+    #[test]
+    fn outcomes_belong_to_their_rows_and_predicates() {
+        let evaluations = Evaluations::default();
+        let (first, second) = (rows(vec![Some(1), Some(5)]), rows(vec![Some(9), None]));
+        let (large, small) = (col("a").gt(lit(4i64)), col("a").lt(lit(4i64)));
+        for _ in 0..2 {
+            assert_eq!(passed(&evaluations, &large, &first), [1]);
+            assert_eq!(passed(&evaluations, &small, &first), [0]);
+            assert_eq!(passed(&evaluations, &large, &second), [0]);
+        }
+        let missing = col("b").gt(lit(4i64));
+        let type_of = |_: &str| Some(DataType::Int64);
+        for _ in 0..2 {
+            assert!(evaluations.evaluate(&missing, &first, &type_of).is_none());
+        }
+        // A copy knows what the other one does.
+        let lock = evaluations.clone().0;
+        assert_eq!(lock.lock().unwrap().by_address.len(), 2);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let evaluations = Evaluations::default();
+        let set = rows(vec![Some(1); 1 << 20]);
+        for bound in 0..300i64 {
+            passed(&evaluations, &col("a").gt(lit(bound)), &set);
+        }
+        let all = evaluations.0.lock().unwrap();
+        let kept: usize = all.by_address.values().map(|of| of.outcomes.len()).sum();
+        assert!(kept < 300 && all.bytes <= MOST_BYTES + (1 << 17), "{kept}");
+    }
+
+    proptest! {
+        /// Many rows of few values go by codes.
+        #[test]
+        fn codes_say_what_rows_say(values in prop::collection::vec(prop::option::of(0..7i64), 4097..4300), bound in 0..7i64) {
+            let set = rows(values.clone());
+            let expected: Vec<usize> = (0..values.len()).filter(|row| values[*row].is_some_and(|v| v >= bound)).collect();
+            prop_assert_eq!(passed(&Evaluations::default(), &col("a").gt_eq(lit(bound)), &set), expected);
+        }
+    }
 }

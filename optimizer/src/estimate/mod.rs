@@ -32,6 +32,7 @@ mod textbook;
 
 pub use self::datafusion::DataFusion;
 pub use bound::Bound;
+pub use evaluate::Evaluations;
 pub use inject::{Inject, Noise};
 pub use joinwright::{Joinwright, KeySample};
 pub(crate) use literal::compare;

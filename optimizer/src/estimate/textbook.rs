@@ -380,6 +380,7 @@ mod tests {
             output: (0..ndvs.len()).collect(),
             details: None,
             memberships: vec![],
+            evaluations: Default::default(),
         }
     }
 

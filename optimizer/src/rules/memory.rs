@@ -4,6 +4,7 @@
 //! searched again, with the same result.
 
 use super::reorder_joins::readable;
+use crate::estimate::Evaluations;
 use crate::extract::Region;
 use crate::join_tree::JoinTree;
 use crate::options::JoinwrightOptions;
@@ -123,16 +124,41 @@ fn write_tree(tree: &JoinTree, region: &Region, text: &mut String) {
     }
 }
 
+/// Queries whose evaluated predicates are remembered.
+const EVALUATED: usize = 4;
+
 /// What was decided, by query and region.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     queries: Mutex<VecDeque<(QueryId, HashMap<RegionText, Trace>)>>,
+    evaluations: Mutex<VecDeque<(QueryId, Evaluations)>>,
 }
 
 impl Memory {
     fn lock(&self) -> MutexGuard<'_, VecDeque<(QueryId, HashMap<RegionText, Trace>)>> {
         // Nothing is left half done where it is held.
         self.queries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What earlier passes evaluated; the last pass takes it.
+    pub(super) fn evaluations(&self, query: &QueryId, last: bool) -> Evaluations {
+        let evaluations = self.evaluations.lock();
+        let mut evaluations = evaluations.unwrap_or_else(PoisonError::into_inner);
+        let place = evaluations.iter().position(|known| known.0 == *query);
+        if let Some((_, known)) = place.and_then(|place| evaluations.remove(place)) {
+            if !last {
+                evaluations.push_back((query.clone(), known.clone()));
+            }
+            return known;
+        }
+        let new = Evaluations::default();
+        if !last {
+            if evaluations.len() == EVALUATED {
+                evaluations.pop_front();
+            }
+            evaluations.push_back((query.clone(), new.clone()));
+        }
+        new
     }
 
     /// The decision to leave a region as it stands, if an earlier pass left it so.

@@ -68,7 +68,7 @@ impl ReorderJoins {
         let snapshot = self.catalog.snapshot();
         let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
         let query = QueryId::new(config, &snapshot, options);
-        pass.memory = query.map(|query| (&self.memory, query));
+        pass.remember(query.map(|query| (&self.memory, query)), true);
         pass.estimate_joins(plan)
     }
 }
@@ -98,7 +98,7 @@ impl OptimizerRule for ReorderJoins {
         let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
         pass.hint = hint(options)?;
         let query = QueryId::new(config, &snapshot, options);
-        pass.memory = query.map(|query| (&self.memory, query));
+        pass.remember(query.map(|query| (&self.memory, query)), false);
         if pass.parts.cost.uses_widths() {
             pass.used_columns = Some(used_columns(&plan)?);
         }
@@ -202,6 +202,15 @@ impl<'a> Pass<'a> {
             used_columns: None,
             hint_obeyed: false,
         }
+    }
+
+    /// Goes on from what earlier passes did, if the query is known. The last pass leaves behind only what was decided.
+    fn remember(&mut self, memory: Option<(&'a Memory, QueryId)>, last: bool) {
+        if let Some((memory, query)) = &memory {
+            let evaluations = memory.evaluations(query, last);
+            self.deriver.set_evaluations(evaluations);
+        }
+        self.memory = memory;
     }
 
     pub(super) fn deriver(&self) -> &Deriver<'a> {

@@ -8,9 +8,11 @@
 
 use super::select_joins::{Decided, JoinRows};
 use crate::cost::{CostConstants, ScanFilter, ScanWork, value_width};
+use datafusion::arrow::datatypes::Field;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinSide, JoinType, Result};
+use datafusion::common::{ColumnStatistics, JoinSide, JoinType, Result};
 use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::PhysicalExpr;
@@ -204,9 +206,19 @@ impl Walk<'_> {
         let Some(rows) = statistics.num_rows.get_value() else {
             return Ok(None);
         };
+        let rows = *rows as f64;
         let schema = exec.schema();
-        let widths = schema.fields().iter().map(|f| value_width(f.data_type()));
-        if !self.gains(*rows as f64, widths.collect(), above) {
+        let columns = schema.fields().iter().zip(&statistics.column_statistics);
+        let width = |(field, column): (&Arc<Field>, &ColumnStatistics)| match column.byte_size {
+            // Of text, what it takes in the file, before compression: of a dictionary little more than its keys.
+            Precision::Exact(bytes) | Precision::Inexact(bytes)
+                if field.data_type().primitive_width().is_none() =>
+            {
+                bytes as f64 / rows.max(1.0)
+            }
+            _ => value_width(field.data_type()),
+        };
+        if !self.gains(rows, columns.map(width).collect(), above) {
             return Ok(None);
         }
         let source = Arc::new(source.clone().with_pushdown_filters(true));

@@ -1,7 +1,6 @@
 //! One relation: its rows after its predicates, and the rows of it that are known one by one.
 
 use super::members::{Members, members};
-use crate::estimate::evaluate::evaluate;
 use crate::estimate::profile::MIN_ROWS;
 use crate::estimate::{EstimateSource, restricted};
 use crate::query_graph::{Member, QueryGraph, Relation, resolve_region_column};
@@ -274,7 +273,7 @@ impl Leaf {
         let filter = |view: &mut View| -> Vec<usize> {
             let mut rest = vec![];
             for (at, conjunct) in conjuncts.iter().enumerate() {
-                match evaluate(conjunct, &view.set, &type_of) {
+                match relation.evaluations.evaluate(conjunct, &view.set, &type_of) {
                     Some(passed) => view.restrict(&passed.rows),
                     None => rest.push(at),
                 }
@@ -295,7 +294,12 @@ impl Leaf {
                 let restricted = |view: &View, some: &[usize]| {
                     let mut view = view.clone();
                     for at in some {
-                        view.restrict(&evaluate(conjuncts[*at], &view.set, &type_of)?.rows);
+                        view.restrict(
+                            &relation
+                                .evaluations
+                                .evaluate(conjuncts[*at], &view.set, &type_of)?
+                                .rows,
+                        );
                     }
                     Some(view)
                 };

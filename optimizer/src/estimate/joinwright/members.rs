@@ -1,7 +1,6 @@
 //! Semi and anti joins: which of the rows that are known have a partner among those known of another relation.
 
 use super::leaf::{small_count, type_of};
-use crate::estimate::evaluate::evaluate;
 use crate::query_graph::{Membership, Relation};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::logical_expr::utils::split_conjunction;
@@ -99,7 +98,7 @@ enum Partners {
 
 impl Partners {
     /// `None` if a predicate cannot be evaluated.
-    fn new(other: &Relation, membership: &Membership, set: &RowSet) -> Option<Self> {
+    fn new(other: &Relation, membership: &Membership, set: &Arc<RowSet>) -> Option<Self> {
         let keys = indexes(set, membership.keys.iter().map(|keys| &keys.1))?;
         let (first, rest) = keys.split_first()?;
         if rest.is_empty() && other.predicates.is_empty() && other.memberships.is_empty() {
@@ -108,7 +107,7 @@ impl Partners {
         let mut pass = BooleanBuffer::new_set(set.batch.num_rows());
         let type_of = |name: &str| type_of(other, name);
         for conjunct in other.predicates.iter().flat_map(split_conjunction) {
-            pass = &pass & &evaluate(conjunct, set, &type_of)?.rows;
+            pass = &pass & &other.evaluations.evaluate(conjunct, set, &type_of)?.rows;
         }
         for membership in &other.memberships {
             let Members::Rows(rows) = known(membership, set)? else {
