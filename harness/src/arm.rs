@@ -41,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) scans: Option<bool>,
     /// Whether DataFusion's own estimates see the statistics of the catalog.
     pub(crate) stats: Option<bool>,
+    /// How bold to be where estimates may err, as the setting of that name has it.
+    pub(crate) boldness: Option<String>,
     /// Whether small relations may form cross products.
     pub(crate) cross: Option<bool>,
 }
@@ -125,6 +127,7 @@ impl Arm {
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
             ("constants", &parts.constants),
+            ("boldness", &parts.boldness),
             ("budget", &budget),
             ("hint", &parts.hint),
             ("order", &order),
@@ -154,12 +157,16 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
             "physical" => parts.physical = Some(parse_switch(&key, &value)?),
             "scans" => parts.scans = Some(parse_switch(&key, &value)?),
             "constants" => parts.constants = Some(value),
+            "boldness" => match value.parse::<f64>() {
+                Ok(share) if (0.0..=1.0).contains(&share) => parts.boldness = Some(value),
+                _ => bail!("boldness `{value}` is not a number from 0 to 1"),
+            },
             "hint" => parts.hint = Some(value),
             "stats" => parts.stats = Some(parse_switch(&key, &value)?),
             "cross" => parts.cross = Some(parse_switch(&key, &value)?),
             _ => bail!(
                 "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, constants, \
-                 budget, hint, order, physical, scans, stats and cross"
+                 boldness, budget, hint, order, physical, scans, stats and cross"
             ),
         }
     }

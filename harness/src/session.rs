@@ -161,6 +161,7 @@ impl Session {
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
+            ("boldness", &parts.boldness),
             ("budget", &budget),
             ("join_hint", &parts.hint),
             ("enabled", &order),

@@ -45,6 +45,7 @@ mod emit;
 pub mod enumerate;
 pub mod estimate;
 mod extract;
+mod guard;
 mod join_columns;
 pub mod join_graph;
 pub mod join_tree;

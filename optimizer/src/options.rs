@@ -34,6 +34,11 @@ extensions_options! {
         /// [0, 1). Estimates err, and the written order is the one whose speed the user knows.
         pub min_gain: f64, default = 0.05
 
+        /// How bold to be where estimates may err, within [0, 1]. Another order is taken only if it is the cheaper one in
+        /// at least a share of 1 − `boldness` of plausible worlds, in which estimates err as far as their sources do: at 0 it has
+        /// to win in all of them, at 1 what estimates say is enough.
+        pub boldness: f64, default = 0.5
+
         /// Whether a region stays as written when the size of one of its tables is not known.
         pub require_statistics: bool, default = true
 

@@ -27,6 +27,10 @@ pub struct Trace {
     pub written_cost: f64,
     /// Whether `tree` is another one than `written`, in shape or in which input builds.
     pub reordered: bool,
+    /// The share of plausible worlds in which the cheapest order found costs less than the written one, where the guard
+    /// was asked. If it is too small `tree` is `written`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub won: Option<f64>,
     /// Csg-cmp-pairs or candidate joins looked at in one pass of the optimizer.
     pub pairs: u64,
     /// Why the search stopped, or why there was none.

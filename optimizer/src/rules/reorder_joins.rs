@@ -12,10 +12,12 @@ use crate::cost::value_width;
 use crate::derive::Deriver;
 use crate::emit::{class_equality, emit};
 use crate::enumerate::{
-    Enumerator, ForcedTree, HintError, JoinHint, Problem, Written, constrain, with_products,
+    Enumerator, ForcedTree, HintError, JoinHint, Problem, Solution, Written, constrain,
+    with_products,
 };
-use crate::estimate::{Cardinalities, CardinalityEstimator, OperatorRows, WithOperators};
+use crate::estimate::{Bound, Cardinalities, CardinalityEstimator, OperatorRows, WithOperators};
 use crate::extract::{self, Expansion, Kinds, MARKS, Region, rename_columns};
+use crate::guard::{is_reckless, share_won};
 use crate::join_graph::{EdgeKind, JoinKind};
 use crate::join_tree::JoinTree;
 use crate::options::JoinwrightOptions;
@@ -361,12 +363,13 @@ impl<'a> Pass<'a> {
             let end = start.zip(self.ordering.clock);
             end.map(|(start, clock)| clock().saturating_sub(start).as_micros() as u64)
         };
-        if let Some((memory, query)) = &self.memory
-            && let Some(mut trace) =
-                memory.settled(query, &RegionText::new(&region, &region.written))
-        {
-            trace.planning_us = planning_us();
-            return Ok(Some((trace, None)));
+        if let Some((memory, query)) = &self.memory {
+            let text = RegionText::new(&region, &region.written);
+            if let Some(mut trace) = memory.settled(query, &text) {
+                trace.planning_us = planning_us();
+                return Ok(Some((trace, None)));
+            }
+            tracing::trace!(?text, "a region is estimated and searched");
         }
         let cardinalities = self.cardinalities(&region);
         let mut graph = region.join_graph();
@@ -402,7 +405,13 @@ impl<'a> Pass<'a> {
             trace.stop = solution.stop.to_string();
             let enough = written_cost * (1.0 - self.options.min_gain);
             let gain = forced.is_some() || solution.cost < enough;
-            if gain && solution.tree != region.written {
+            let better_found = gain && solution.tree != region.written;
+            if better_found
+                && forced.is_none()
+                && !self.dares(&region, &problem, &solution, &mut trace)
+            {
+                trace.stop = "guarded".to_string();
+            } else if better_found {
                 match self.emitted(&region, &solution.tree, plan) {
                     Ok(plan) => {
                         trace.tree = TraceTree::new(
@@ -427,6 +436,28 @@ impl<'a> Pass<'a> {
         }
         trace.planning_us = planning_us();
         Ok(Some((trace, better.map(|better| better.0))))
+    }
+
+    /// Whether the guard lets an order pass that is cheaper by estimates.
+    fn dares(
+        &self,
+        region: &Region,
+        problem: &Problem<'_>,
+        solution: &Solution,
+        trace: &mut Trace,
+    ) -> bool {
+        let boldness = self.options.boldness.clamp(0.0, 1.0);
+        if boldness >= 1.0 {
+            return true;
+        }
+        let won = share_won(problem, &solution.tree);
+        trace.won = Some(won);
+        if won < 1.0 - boldness {
+            return false;
+        }
+        // What bounds say of outer, semi and anti joins is not worked out.
+        let bounded = region.operators.is_empty();
+        !bounded || !is_reckless(problem, &solution.tree, || Bound.prepare(&region.graph))
     }
 
     /// The estimates of all sets of a region's relations.
@@ -542,6 +573,7 @@ impl<'a> Pass<'a> {
             written,
             written_cost: 0.0,
             reordered: false,
+            won: None,
             pairs: 0,
             stop: String::new(),
             planning_us: None,

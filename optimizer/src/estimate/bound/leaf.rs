@@ -2,7 +2,6 @@
 
 use super::message::Key;
 use crate::estimate::EstimateSource;
-use crate::estimate::evaluate::evaluate;
 use crate::estimate::joinwright::leaf::key_column;
 use crate::estimate::literal::value_of;
 use crate::query_graph::{QueryGraph, Relation};
@@ -80,7 +79,7 @@ impl Leaf {
             if !is_exact(conjunct, &set.batch, relation) {
                 continue;
             }
-            if let Some(passed) = evaluate(conjunct, set, &type_of)
+            if let Some(passed) = relation.evaluations.evaluate(conjunct, set, &type_of)
                 && !passed.rounded
             {
                 pass = Some(match pass {
@@ -138,7 +137,7 @@ fn hashes_by_value(relation: &Relation, name: &str) -> bool {
     }
 }
 
-/// Whether what [`evaluate`] says of a predicate holds every row that passes. Fingerprints of strings take a few rows too many for an
+/// Whether what an evaluation says of a predicate holds every row that passes. Fingerprints of strings take a few rows too many for an
 /// equality, and would take too few for its negation.
 fn is_exact(predicate: &Expr, batch: &RecordBatch, relation: &Relation) -> bool {
     let coded = |name: &str| {
