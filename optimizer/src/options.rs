@@ -37,7 +37,7 @@ extensions_options! {
         /// How bold to be where estimates may err, within [0, 1]. Another order is taken only if it is the cheaper one in
         /// at least a share of 1 − `boldness` of plausible worlds, in which estimates err as far as their sources do: at 0 it has
         /// to win in all of them, at 1 what estimates say is enough.
-        pub boldness: f64, default = 0.5
+        pub boldness: f64, default = 0.3
 
         /// Whether a region stays as written when the size of one of its tables is not known.
         pub require_statistics: bool, default = true

@@ -20,19 +20,22 @@ mod table;
 use self::joins::{Derived, JoinKey};
 use self::table::peel;
 use crate::estimate::{
-    Cardinalities, CardinalityEstimator, ColumnProfile, EstimateSource, Evaluations, MIN_ROWS,
-    Profile, compare, key_profile, selectivity,
+    Cardinalities, CardinalityEstimator, ColumnProfile, Estimate, EstimateSource, Evaluations,
+    MIN_ROWS, Profile, compare, key_profile, selectivity,
 };
-use crate::extract;
+use crate::extract::{self, RegionText};
 use crate::query_graph::Relation;
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, FetchType, Limit, LogicalPlan, TableScan};
 use joinwright_stats::Snapshot;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Rows of a relation of which nothing at all is known.
 const GUESS_ROWS: f64 = 1_000.0;
+/// Regions that are remembered of one query: a session state that plans many queries looks like one query.
+const MOST_REGIONS: usize = 1024;
 /// Elements of a list column.
 const GUESS_UNNEST: f64 = 10.0;
 
@@ -46,7 +49,22 @@ pub(crate) struct Deriver<'a> {
     thorough: bool,
     /// A join is asked for by each that stands above it, and more than once by some.
     joins: RefCell<HashMap<JoinKey, Derived>>,
+    known: Known,
+}
+
+/// What was found out about a query, shared by those who derive profiles for it one after the other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
     evaluations: Evaluations,
+    /// Rows of whole regions: each that stands above such a region asks for them.
+    regions: Arc<Mutex<HashMap<RegionText, Estimate>>>,
+}
+
+impl Known {
+    fn regions(&self) -> MutexGuard<'_, HashMap<RegionText, Estimate>> {
+        // Nothing is left half done where it is held.
+        self.regions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<'a> Deriver<'a> {
@@ -60,13 +78,22 @@ impl<'a> Deriver<'a> {
             estimator,
             thorough,
             joins: RefCell::default(),
-            evaluations: Evaluations::default(),
+            known: Known::default(),
         }
     }
 
-    /// Goes on from what was evaluated before.
-    pub(crate) fn set_evaluations(&mut self, evaluations: Evaluations) {
-        self.evaluations = evaluations;
+    /// Goes on from what was found out before, by the same estimator from the same statistics.
+    pub(crate) fn set_known(&mut self, known: Known) {
+        self.known = known;
+    }
+
+    /// Remembers the rows of a region of inner joins.
+    pub(crate) fn remember(&self, region: &extract::Region, estimate: Estimate) {
+        let mut regions = self.known.regions();
+        if regions.len() == MOST_REGIONS {
+            regions.clear();
+        }
+        regions.insert(RegionText::of_set(region), estimate);
     }
 
     /// The profile of a plan, its columns in the order of the plan's schema.
@@ -200,7 +227,7 @@ impl<'a> Deriver<'a> {
             predicates: vec![],
             details: None,
             memberships: vec![],
-            evaluations: self.evaluations.clone(),
+            evaluations: self.known.evaluations.clone(),
         }
     }
 
@@ -215,9 +242,18 @@ impl<'a> Deriver<'a> {
 
     /// The profile of a region.
     fn region(&self, region: &extract::Region) -> Profile {
-        let cardinalities = self.estimator.prepare(&region.graph);
-        let all = region.graph.join_graph().all();
-        let estimate = Cardinalities::estimate(cardinalities.as_ref(), all);
+        let known = self
+            .known
+            .regions()
+            .get(&RegionText::of_set(region))
+            .copied();
+        let estimate = known.unwrap_or_else(|| {
+            let cardinalities = self.estimator.prepare(&region.graph);
+            let all = region.graph.join_graph().all();
+            let estimate = Cardinalities::estimate(cardinalities.as_ref(), all);
+            self.remember(region, estimate);
+            estimate
+        });
         // Estimators may be anybody's.
         let rows = match estimate.rows {
             rows if rows.is_nan() => MIN_ROWS,

@@ -2,13 +2,12 @@
 
 use super::{Deriver, GUESS_ROWS};
 use crate::estimate::{EstimateSource, Profile};
-use crate::extract;
 use crate::query_graph::Relation;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
-use datafusion::common::Column;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
 use datafusion::datasource::listing::ListingTable;
 use datafusion::datasource::{MemTable, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
@@ -49,7 +48,7 @@ impl Deriver<'_> {
             output,
             details,
             memberships: vec![],
-            evaluations: self.evaluations.clone(),
+            evaluations: self.known.evaluations.clone(),
         }
     }
 
@@ -105,56 +104,88 @@ pub(super) struct Peeled<'a> {
     output: Vec<String>,
 }
 
-/// Finds the table under filters, aliases and column-only projections, if there is nothing else.
+/// Finds the table under filters, aliases and projections whose computed columns only filters use, if there is nothing else.
 pub(super) fn peel(plan: &LogicalPlan) -> Option<Peeled<'_>> {
+    let Computed {
+        scan,
+        predicates,
+        output,
+    } = computed(plan)?;
+    let column = |e: Expr| match e {
+        Expr::Column(column) => Some(column.name),
+        _ => None,
+    };
+    Some(Peeled {
+        scan,
+        predicates,
+        output: output.into_iter().map(column).collect::<Option<_>>()?,
+    })
+}
+
+/// A table under predicates, renamings and computations.
+struct Computed<'a> {
+    scan: &'a TableScan,
+    /// Conjuncts in terms of the table's own column names.
+    predicates: Vec<Expr>,
+    /// For each field of the outermost schema what it is, in terms of the table's own column names.
+    output: Vec<Expr>,
+}
+
+fn computed(plan: &LogicalPlan) -> Option<Computed<'_>> {
     match plan {
-        LogicalPlan::TableScan(scan) if scan.fetch.is_none() => Some(Peeled {
-            scan,
-            predicates: scan
-                .filters
-                .iter()
-                .map(|f| rename(f, &|c| Some(c.name.clone())))
-                .collect::<Option<_>>()?,
-            output: scan
-                .projected_schema
-                .fields()
-                .iter()
-                .map(|f| f.name().clone())
-                .collect(),
-        }),
-        LogicalPlan::SubqueryAlias(alias) => peel(&alias.input),
+        LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
+            let own = |c: &Column| Some(Expr::Column(Column::from_name(&c.name)));
+            let fields = scan.projected_schema.fields().iter();
+            Some(Computed {
+                scan,
+                predicates: scan
+                    .filters
+                    .iter()
+                    .map(|f| substitute(f, &own))
+                    .collect::<Option<_>>()?,
+                output: fields
+                    .map(|f| Expr::Column(Column::from_name(f.name())))
+                    .collect(),
+            })
+        }
+        LogicalPlan::SubqueryAlias(alias) => computed(&alias.input),
         LogicalPlan::Filter(filter) => {
-            let mut peeled = peel(&filter.input)?;
-            let schema = filter.input.schema();
-            let name = |c: &Column| peeled.output.get(schema.maybe_index_of_column(c)?).cloned();
-            let predicate = rename(&filter.predicate, &name)?;
-            peeled.predicates.push(predicate);
-            Some(peeled)
+            let mut below = computed(&filter.input)?;
+            let predicate = below.in_terms_of_table(&filter.predicate, filter.input.schema())?;
+            below.predicates.push(predicate);
+            Some(below)
         }
         LogicalPlan::Projection(projection) => {
-            let mut peeled = peel(&projection.input)?;
+            let mut below = computed(&projection.input)?;
             let schema = projection.input.schema();
-            peeled.output = projection
-                .expr
-                .iter()
-                .map(|e| {
-                    let index = schema.maybe_index_of_column(extract::plain_column(e)?)?;
-                    peeled.output.get(index).cloned()
-                })
+            let output = projection.expr.iter();
+            below.output = output
+                .map(|e| below.in_terms_of_table(&e.clone().unalias_nested().data, schema))
                 .collect::<Option<_>>()?;
-            Some(peeled)
+            Some(below)
         }
         _ => None,
     }
 }
 
-/// The expression with its columns renamed, unqualified; `None` if one has no new name.
-pub(super) fn rename(expr: &Expr, name: &dyn Fn(&Column) -> Option<String>) -> Option<Expr> {
+impl Computed<'_> {
+    /// An expression over `schema`, the fields of which are `output`. `None` for one that has another value each time.
+    fn in_terms_of_table(&self, expr: &Expr, schema: &DFSchema) -> Option<Expr> {
+        if expr.is_volatile() {
+            return None;
+        }
+        let below = |c: &Column| self.output.get(schema.maybe_index_of_column(c)?).cloned();
+        substitute(expr, &below)
+    }
+}
+
+/// The expression with other expressions in the place of its columns; `None` if there is none for one of them.
+fn substitute(expr: &Expr, below: &dyn Fn(&Column) -> Option<Expr>) -> Option<Expr> {
     let mut complete = true;
-    let renamed = expr.clone().transform(|e| {
+    let substituted = expr.clone().transform_up(|e| {
         Ok(match &e {
-            Expr::Column(column) => match name(column) {
-                Some(name) => Transformed::yes(Expr::Column(Column::from_name(name))),
+            Expr::Column(column) => match below(column) {
+                Some(other) => Transformed::yes(other),
                 None => {
                     complete = false;
                     Transformed::no(e)
@@ -163,7 +194,12 @@ pub(super) fn rename(expr: &Expr, name: &dyn Fn(&Column) -> Option<String>) -> O
             _ => Transformed::no(e),
         })
     });
-    renamed.ok().filter(|_| complete).map(|r| r.data)
+    substituted.ok().filter(|_| complete).map(|s| s.data)
+}
+
+/// The expression with its columns renamed, unqualified; `None` if one has no new name.
+pub(super) fn rename(expr: &Expr, name: &dyn Fn(&Column) -> Option<String>) -> Option<Expr> {
+    substitute(expr, &|c| Some(Expr::Column(Column::from_name(name(c)?))))
 }
 
 /// Where the catalog finds the files of a listing table: files by their keys, folders by their prefix. A pattern, such as the
@@ -205,5 +241,49 @@ fn unknown_table(types: impl IntoIterator<Item = DataType>) -> Profile {
         source: EstimateSource::Guess,
         known: false,
         ..Profile::counted(GUESS_ROWS, types)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::logical_expr::{LogicalPlanBuilder, col, lit, table_scan};
+
+    fn scan() -> LogicalPlanBuilder {
+        let field = |name| Field::new(name, DataType::Int64, true);
+        let schema = Schema::new(vec![field("a"), field("b")]);
+        table_scan(Some("t"), &schema, None).unwrap()
+    }
+
+    /// As DataFusion leaves it where filters use an expression twice.
+    fn with_common_expression() -> LogicalPlanBuilder {
+        let columns = [col("a").eq(lit(3i64)).alias("three"), col("a"), col("b")];
+        let plan = scan().project(columns).unwrap();
+        plan.filter(col("three").or(col("b").gt(lit(1i64))))
+            .unwrap()
+    }
+
+    #[test]
+    fn filters_may_use_computed_columns() {
+        let plan = with_common_expression().project([col("b")]).unwrap();
+        let plan = plan.build().unwrap();
+        let peeled = peel(&plan).unwrap();
+        assert_eq!(peeled.output, ["b"]);
+        let column = |name: &str| Expr::Column(Column::from_name(name));
+        let three = column("a").eq(lit(3i64));
+        assert_eq!(peeled.predicates, [three.or(column("b").gt(lit(1i64)))]);
+    }
+
+    #[test]
+    fn what_is_computed_is_no_column_of_the_table() {
+        let plan = with_common_expression().build().unwrap();
+        assert!(peel(&plan).is_none());
+        let renamed = scan()
+            .project([col("a").alias("x")])
+            .unwrap()
+            .build()
+            .unwrap();
+        assert_eq!(peel(&renamed).unwrap().output, ["a"]);
     }
 }

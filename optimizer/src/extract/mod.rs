@@ -8,6 +8,7 @@ mod expansion;
 mod flatten;
 mod large;
 mod predicates;
+mod text;
 
 pub(crate) use expansion::{Expansion, Kinds, plain_column};
 pub(crate) use flatten::FlatOperator;
@@ -15,6 +16,7 @@ pub(crate) use large::{
     Condition, LargePredicate, LargeRegion, is_large, large_region, map_leaves,
 };
 pub(crate) use predicates::equality;
+pub(crate) use text::{RegionText, named, readable};
 
 use crate::conflicts;
 use crate::derive::Deriver;

@@ -7,7 +7,7 @@ use super::reorder_joins::{Pass, hint_error};
 use crate::emit::emit_large;
 use crate::enumerate::{ForcedTree, Problem, constrain};
 use crate::estimate::{Estimate, ProductRows};
-use crate::extract::{Condition, LargePredicate, LargeRegion, rename_columns};
+use crate::extract::{self, Condition, LargePredicate, LargeRegion, rename_columns};
 use crate::join_graph::{EdgeKind, JoinGraph, JoinKind};
 use crate::join_tree::{JoinTree, Step};
 use crate::query_graph::{
@@ -227,5 +227,5 @@ fn tree_with_rows(
 
 /// A predicate with columns as a reader knows them.
 fn readable(expr: &Expr, region: &LargeRegion) -> String {
-    super::reorder_joins::named(expr, &region.relations, &region.leaves)
+    extract::named(expr, &region.relations, &region.leaves)
 }

@@ -6,7 +6,7 @@
 
 use super::JoinOrdering;
 use super::join_estimates::JoinEstimate;
-use super::memory::{Memory, QueryId, RegionText};
+use super::memory::{Memory, QueryId};
 use crate::cost::CostModel;
 use crate::cost::value_width;
 use crate::derive::Deriver;
@@ -16,12 +16,11 @@ use crate::enumerate::{
     with_products,
 };
 use crate::estimate::{Bound, Cardinalities, CardinalityEstimator, OperatorRows, WithOperators};
-use crate::extract::{self, Expansion, Kinds, MARKS, Region, rename_columns};
+use crate::extract::{self, Expansion, Kinds, Region, RegionText, readable};
 use crate::guard::{is_reckless, share_won};
 use crate::join_graph::{EdgeKind, JoinKind};
 use crate::join_tree::JoinTree;
 use crate::options::JoinwrightOptions;
-use crate::query_graph::{Relation, resolve_region_column};
 use crate::relset::RelSet;
 use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -209,8 +208,7 @@ impl<'a> Pass<'a> {
     /// Goes on from what earlier passes did, if the query is known. The last pass leaves behind only what was decided.
     fn remember(&mut self, memory: Option<(&'a Memory, QueryId)>, last: bool) {
         if let Some((memory, query)) = &memory {
-            let evaluations = memory.evaluations(query, last);
-            self.deriver.set_evaluations(evaluations);
+            self.deriver.set_known(memory.known(query, last));
         }
         self.memory = memory;
     }
@@ -221,15 +219,14 @@ impl<'a> Pass<'a> {
 
     /// The tree of a region as it stands, with its rows.
     pub(super) fn written_rows(&self, region: &Region) -> TraceTree {
-        if let Some((memory, query)) = &self.memory
-            && let Some(trace) = memory.settled(query, &RegionText::new(region, &region.written))
-        {
+        if let Some(trace) = self.settled(region) {
             return trace.tree;
         }
+        let inner = self.parts.estimator.prepare(&region.graph);
         TraceTree::new(
             &region.written,
             &aliases(region),
-            self.cardinalities(region).as_ref(),
+            self.with_operators(inner, region).as_ref(),
         )
     }
 
@@ -363,15 +360,29 @@ impl<'a> Pass<'a> {
             let end = start.zip(self.ordering.clock);
             end.map(|(start, clock)| clock().saturating_sub(start).as_micros() as u64)
         };
+        if let Some(mut trace) = self.settled(&region) {
+            trace.planning_us = planning_us();
+            return Ok(Some((trace, None)));
+        }
+        let inner = self.parts.estimator.prepare(&region.graph);
+        let singles = 0..region.leaves.len();
+        let rows: Vec<f64> = singles.map(|r| inner.rows(RelSet::single(r))).collect();
+        let rows_of = |tree: &JoinTree| -> Vec<f64> {
+            let leaves = tree.leaves().into_iter();
+            leaves.filter_map(|leaf| rows.get(leaf).copied()).collect()
+        };
         if let Some((memory, query)) = &self.memory {
-            let text = RegionText::new(&region, &region.written);
-            if let Some(mut trace) = memory.settled(query, &text) {
+            let shape = RegionText::of_shape(&region, &region.written);
+            let rows = rows_of(&region.written);
+            if let Some(mut trace) = memory.settled_alike(query, &shape, &rows) {
+                let text = RegionText::new(&region, &region.written);
+                memory.settle(query, text, shape, rows, trace.clone());
                 trace.planning_us = planning_us();
                 return Ok(Some((trace, None)));
             }
-            tracing::trace!(?text, "a region is estimated and searched");
+            tracing::trace!(?shape, "a region is estimated and searched");
         }
-        let cardinalities = self.cardinalities(&region);
+        let cardinalities = self.with_operators(inner, &region);
         let mut graph = region.join_graph();
         if self.options.cross_products {
             graph = with_products(graph, cardinalities.as_ref(), self.options.budget);
@@ -432,7 +443,13 @@ impl<'a> Pass<'a> {
         }
         if let Some((memory, query)) = &self.memory {
             let tree = better.as_ref().map_or(&region.written, |better| &better.1);
-            memory.settle(query, RegionText::new(&region, tree), trace.clone());
+            let text = RegionText::new(&region, tree);
+            let shape = RegionText::of_shape(&region, tree);
+            memory.settle(query, text, shape, rows_of(tree), trace.clone());
+            if region.operators.is_empty() {
+                let all = cardinalities.estimate(region.graph.join_graph().all());
+                self.deriver.remember(&region, all);
+            }
         }
         trace.planning_us = planning_us();
         Ok(Some((trace, better.map(|better| better.0))))
@@ -460,9 +477,18 @@ impl<'a> Pass<'a> {
         !bounded || !is_reckless(problem, &solution.tree, || Bound.prepare(&region.graph))
     }
 
-    /// The estimates of all sets of a region's relations.
-    fn cardinalities(&self, region: &Region) -> Box<dyn Cardinalities> {
-        let inner = self.parts.estimator.prepare(&region.graph);
+    /// The decision of an earlier pass to leave a region as it stands.
+    fn settled(&self, region: &Region) -> Option<Trace> {
+        let (memory, query) = self.memory.as_ref()?;
+        memory.settled(query, &RegionText::new(region, &region.written))
+    }
+
+    /// The estimates of all sets of a region's relations, from those that know its inner joins.
+    fn with_operators(
+        &self,
+        inner: Box<dyn Cardinalities>,
+        region: &Region,
+    ) -> Box<dyn Cardinalities> {
         if region.operators.is_empty() {
             return inner;
         }
@@ -663,23 +689,4 @@ fn collect_leaves(tree: &JoinTree, visit: &mut impl FnMut(usize)) {
             collect_leaves(right, visit);
         }
     }
-}
-
-/// A region's predicate with columns as a reader knows them.
-pub(super) fn readable(expr: &Expr, region: &Region) -> String {
-    named(expr, &region.graph.relations, &region.leaves)
-}
-
-/// A predicate in terms of relations with columns as a reader knows them.
-pub(super) fn named(expr: &Expr, relations: &[Relation], leaves: &[LogicalPlan]) -> String {
-    let named = rename_columns(expr, |c| {
-        let (relation, field) = resolve_region_column(c)?;
-        if relation >= MARKS {
-            return Some(Column::from_name(format!("mark#{}", relation - MARKS + 1)));
-        }
-        let alias = &relations.get(relation)?.alias;
-        let name = leaves.get(relation)?.schema().fields().get(field)?.name();
-        Some(Column::new(Some(alias.as_str()), name))
-    });
-    named.map_or_else(|_| expr.to_string(), |e| e.to_string())
 }

@@ -2,6 +2,7 @@
 
 use crate::support::{optimized, session, set, table};
 use datafusion::datasource::MemTable;
+use joinwright_optimizer::enumerate::{Adaptive, Enumerator, Problem, Solution};
 use joinwright_optimizer::estimate::{Cardinalities, CardinalityEstimator, Textbook};
 use joinwright_optimizer::query_graph::QueryGraph;
 use joinwright_optimizer::{JoinOrdering, TraceLog};
@@ -303,4 +304,34 @@ async fn a_region_is_estimated_once_a_query() {
         // The rule sees the region in each pass; another query is another decision.
         assert_eq!(count.load(Ordering::Relaxed), queries);
     }
+}
+
+/// Counts how often a region is searched.
+#[derive(Debug)]
+struct CountingSearch(Arc<AtomicUsize>);
+
+impl Enumerator for CountingSearch {
+    fn name(&self) -> &str {
+        "counting"
+    }
+
+    fn search(&self, problem: &Problem<'_>) -> Solution {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Adaptive.search(problem)
+    }
+}
+
+#[tokio::test]
+async fn a_region_in_other_words_is_searched_once() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut ordering = JoinOrdering::default();
+    let counting = Arc::new(CountingSearch(Arc::clone(&count)));
+    ordering.registry.add_enumerator(counting);
+    let context = session(&tables(), Some(ordering));
+    set(&context, "enumerator", "counting");
+    // Between its passes the optimizer drops what is said twice, and computes once what filters use twice.
+    let sql = "SELECT a.s FROM t0 a, t1 b, t2 c WHERE a.k0 = b.k0 AND b.k1 = c.k1 \
+        AND (c.k2 = 3 OR c.k2 = 5 OR c.k2 = 3) AND ((a.k1 = 3 AND b.k2 > 3) OR (a.k1 = 4 AND b.k2 > 5))";
+    optimized(&context, sql).await.expect("a valid query");
+    assert_eq!(count.load(Ordering::Relaxed), 1);
 }
