@@ -9,9 +9,9 @@ use super::join_estimates::{JoinEstimate, JoinEstimates};
 use super::scan_filters::push_filters;
 use crate::cost::{CostConstants, HashJoin, JoinMode, Side, TABLE_ROW, row_width};
 use crate::options::JoinwrightOptions;
-use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{JoinType, Result};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::join_selection::JoinSelection;
@@ -152,11 +152,29 @@ struct Way {
 impl Way {
     fn of(self, join: &HashJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
         if self.swap {
-            return join.swap_inputs(self.mode);
+            return swap_inputs(join, self.mode);
         }
         let join = join.builder().with_partition_mode(self.mode).build()?;
         Ok(Arc::new(join))
     }
+}
+
+/// The join with its inputs swapped, the order of its columns kept.
+///
+/// To keep it DataFusion puts a `ProjectionExec` above a swapped join, but for one that has a projection of its own. Its filter
+/// pushdown finds columns below such a node by their names, and takes the first one where both inputs have a column of that
+/// name; below a join it goes by places.
+fn swap_inputs(join: &HashJoinExec, mode: PartitionMode) -> Result<Arc<dyn ExecutionPlan>> {
+    let columns_of_both = matches!(
+        join.join_type(),
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
+    );
+    if columns_of_both && !join.contains_projection() {
+        let columns = 0..join.schema().fields().len();
+        let join = join.with_projection(Some(columns.collect()))?;
+        return join.swap_inputs(mode);
+    }
+    join.swap_inputs(mode)
 }
 
 /// What a join of one plan is decided by.

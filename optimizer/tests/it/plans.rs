@@ -1,6 +1,6 @@
 //! The plans that the rule makes, as text to be read in review.
 
-use crate::support::{optimized, session, set, table};
+use crate::support::{absurd_ordering, optimized, session, set, table};
 use datafusion::datasource::MemTable;
 use joinwright_optimizer::enumerate::{Adaptive, Enumerator, Problem, Solution};
 use joinwright_optimizer::estimate::{Cardinalities, CardinalityEstimator, Textbook};
@@ -334,4 +334,35 @@ async fn a_region_in_other_words_is_searched_once() {
         AND (c.k2 = 3 OR c.k2 = 5 OR c.k2 = 3) AND ((a.k1 = 3 AND b.k2 > 3) OR (a.k1 = 4 AND b.k2 > 5))";
     optimized(&context, sql).await.expect("a valid query");
     assert_eq!(count.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_guard_keeps_what_estimates_are_not_sure_of() {
+    let sql =
+        "SELECT a.s FROM t0 a, t1 b, t2 c, t3 d WHERE a.k0 = b.k0 AND b.k1 = c.k1 AND c.k2 = d.k2";
+    let mut reordered = vec![];
+    for boldness in ["0", "0.3", "1"] {
+        let mut cases = 0;
+        for seed in 0..20 {
+            let (ordering, log) = absurd_ordering(seed);
+            let context = session(&tables(), Some(ordering));
+            set(&context, "estimator", "absurd");
+            set(&context, "boldness", boldness);
+            optimized(&context, sql).await.expect("a valid query");
+            let trace = log.take().remove(0);
+            let sure: f64 = 1.0 - boldness.parse::<f64>().unwrap();
+            if trace.reordered {
+                cases += 1;
+                assert!(trace.won.is_none_or(|won| won >= sure), "{:?}", trace.won);
+            } else if trace.stop == "guarded" {
+                assert!(trace.won.unwrap() < sure);
+                assert_eq!(format!("{:?}", trace.tree), format!("{:?}", trace.written));
+            }
+        }
+        reordered.push(cases);
+    }
+    assert!(
+        reordered[0] < reordered[1] && reordered[1] < reordered[2],
+        "{reordered:?}"
+    );
 }

@@ -37,17 +37,21 @@ pub(crate) fn table(rows: &[[Option<i32>; 3]]) -> Arc<MemTable> {
     Arc::new(MemTable::try_new(schema, vec![vec![batch]]).expect("one partition"))
 }
 
-/// A session over tables `t0`, `t1`, … with the rule, or without.
+/// A session over tables `t0`, `t1`, … with the rule, which does what estimates say, or without.
 pub(crate) fn session(tables: &[Arc<MemTable>], ordering: Option<JoinOrdering>) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(2);
     let builder = SessionStateBuilder::new()
         .with_default_features()
         .with_config(config);
+    let with_rule = ordering.is_some();
     let builder = match ordering {
         Some(ordering) => builder.with_join_ordering(Arc::new(Catalog::in_memory()), ordering),
         None => builder,
     };
     let context = SessionContext::new_with_state(builder.build());
+    if with_rule {
+        set(&context, "boldness", "1");
+    }
     for (i, table) in tables.iter().enumerate() {
         let table = Arc::clone(table);
         let registered = context.register_table(format!("t{i}"), table);
