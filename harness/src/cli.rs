@@ -189,6 +189,26 @@ pub(crate) struct ExplainArgs {
     /// What plans the query.
     #[arg(long, default_value = "joinwright")]
     pub(crate) arm: String,
+    /// Runs the query, once, and shows the rows that each operator returned beside those expected.
+    #[arg(long)]
+    pub(crate) analyze: bool,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    pub(crate) format: ExplainFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    /// For a terminal.
+    Text,
+    /// All of it as one document.
+    Json,
+    /// The plan as a Mermaid flowchart.
+    Mermaid,
+    /// The plan as a graph for Graphviz.
+    Dot,
+    /// One page for a browser, which needs nothing else.
+    Html,
 }
 
 #[derive(Debug, Args)]

@@ -23,6 +23,7 @@
 //! | `fingerprint` | whether two plans are the same |
 //! | `calibration` | what the steps of joins and scans cost on this machine |
 //! | `operators`, `matching`, `details` | the plan that ran: what its operators counted, and the estimates that belong to them |
+//! | `alternatives`, `explanation` | the join trees that a search did not take; what `explain` says of a query |
 //! | `truth`, `quality` | true rows of sub-plans, read and counted; how far estimates are from them |
 //! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
 //! | `bootstrap`, `report`, `comparison` | intervals of ratios; what a report says of a run; what differs between two |
@@ -30,6 +31,7 @@
 //!
 //! Measuring, recording and rendering are apart: what is rendered can be made again from what was recorded.
 
+mod alternatives;
 mod arm;
 mod bench;
 mod bootstrap;
@@ -40,6 +42,7 @@ mod compare;
 mod comparison;
 mod data;
 mod details;
+mod explanation;
 mod fingerprint;
 mod injection;
 mod interrupt;

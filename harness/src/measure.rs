@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::bench::{Attempt, Done, Rows, Runner};
 use crate::fingerprint::fingerprint;
 use crate::interrupt::Interrupt;
-use crate::operators::Sketch;
+use crate::operators::{Observed, Sketch};
 use crate::rows::{Digest, Table};
 use crate::shape::{returns_rows, shape, without_limit};
 use crate::suite::Query;
@@ -158,6 +158,28 @@ async fn run_statements(
         fingerprint,
         observed,
     })
+}
+
+/// The plan of the last statement that returns rows, which is not run; those before it are.
+pub(crate) async fn sketch(
+    context: &SessionContext,
+    sql: &str,
+    tables: &[TablePath],
+) -> Result<Observed> {
+    let context = SessionContext::new_with_state(context.state());
+    let mut last = None;
+    for statement in parse(sql)? {
+        let state = context.state();
+        let plan = state.statement_to_plan(statement).await?;
+        if returns_rows(&plan) {
+            let physical = state.create_physical_plan(&plan).await?;
+            last = Some(Sketch::of(&physical, tables));
+        } else {
+            context.execute_logical_plan(plan).await?.collect().await?;
+        }
+    }
+    let sketch = last.ok_or_else(|| anyhow!("no statement returns rows"))?;
+    Ok(sketch.observe())
 }
 
 /// Collects a result, and no more of it than memory should hold.

@@ -29,6 +29,8 @@ pub(crate) struct Report<'a> {
     /// q-errors of joins.
     pub(crate) boxes: Vec<QErrors>,
     pub(crate) details: &'a [QueryDetails],
+    /// The query that the page is about, where it is about one alone.
+    pub(crate) only: Option<&'a str>,
 }
 
 /// Where and how a run was made.
@@ -227,6 +229,7 @@ impl<'a> Report<'a> {
             boxes: boxes(&run.arms, &judged),
             queries,
             details: &run.details,
+            only: None,
         }
     }
 }
@@ -470,6 +473,7 @@ mod tests {
             plan: 0,
             estimator: "textbook".to_owned(),
             estimated: vec![Some(10.0), Some(4.0), None, None, Some(9.0), None],
+            sources: vec![],
             rows: vec![Some(40), Some(4), Some(1), Some(1), Some(1), Some(1)],
             elapsed_us: vec![],
             cut: vec![],

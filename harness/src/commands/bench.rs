@@ -97,7 +97,7 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
         let open = |purpose| open_sessions(&arms, &suite, &prepared, registry, threads, purpose);
         let sessions = Sessions {
             run: open(Purpose::Run).await?,
-            explain: open(Purpose::Explain).await?,
+            explain: open(Purpose::Alternatives).await?,
         };
         let mut measure = Measure {
             sessions: vec![],
@@ -221,12 +221,12 @@ fn folder_name(suite: &Suite) -> String {
     }
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// The command as it can be typed again; arguments with spaces are quoted.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let quote = |argument: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+".contains(c);
         match !argument.is_empty() && argument.chars().all(plain) {

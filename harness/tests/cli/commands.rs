@@ -435,19 +435,12 @@ fn stats_before_and_after_analyze() {
 }
 
 #[test]
-fn explain_says_what_was_chosen() {
-    let tiny = Tiny::write();
-    let text = joinwright(tiny.folder(), &["explain", "tiny suite", "q1"]).ok();
-    for expected in ["Join", "TableScan", "customer", "orders", "item"] {
-        assert!(text.contains(expected), "no {expected} in {text}");
-    }
-}
-
-#[test]
 fn help_names_the_commands() {
     let tiny = Tiny::write();
     let help = joinwright(tiny.folder(), &["--help"]).ok();
-    for command in ["bench", "analyze", "stats", "sql", "plan", "explain"] {
+    for command in [
+        "bench", "analyze", "stats", "sql", "plan", "explain",
+    ] {
         assert!(help.contains(command), "{help}");
     }
     assert!(

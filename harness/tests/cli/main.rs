@@ -4,6 +4,7 @@ mod bad_input;
 mod browser;
 mod calibrate;
 mod commands;
+mod explain;
 mod report;
 mod search;
 mod statistics;

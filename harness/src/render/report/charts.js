@@ -201,3 +201,27 @@ function runStrip(cells, arms, width) {
   });
   return chart;
 }
+
+/** The costs of random join trees over that of the one taken: their quartiles and range on a logarithmic axis, with the one taken at 1. */
+function spaceStrip(space, width) {
+  const [left, right, height, middle] = [16, 16, 74, 28];
+  const at = (share) => space.ratios[Math.round(share * (space.ratios.length - 1))];
+  const low = Math.min(0.8, at(0)) * 0.95;
+  const high = Math.max(1.5, at(1)) * 1.1;
+  const x = logScale(low, high, left, width - right);
+  const chart = svg("svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "img", "aria-label":
+    "Costs of random join trees over that of the one taken: from " + factor(at(0)) + " to " + factor(at(1)) + ", median " + factor(at(0.5)) });
+  for (const tick of logTicks(low, high, width < 520 ? 5 : 10)) {
+    chart.append(svg("line", { x1: x(tick), x2: x(tick), y1: 8, y2: height - 26, class: "grid" }),
+      svg("text", { x: x(tick), y: height - 10, "text-anchor": "middle", class: "num muted" }, tickText(tick) + "×"));
+  }
+  const color = "fill: var(--noise)";
+  chart.append(svg("line", { x1: x(at(0)), x2: x(at(1)), y1: middle, y2: middle, class: "s-noise", "stroke-width": 1.5 }),
+    svg("rect", { x: x(at(0.25)), width: Math.max(1, x(at(0.75)) - x(at(0.25))), y: middle - 8, height: 16, rx: 2, style: color, opacity: 0.5 }),
+    svg("line", { x1: x(at(0.5)), x2: x(at(0.5)), y1: middle - 8, y2: middle + 8, style: "stroke: var(--text)", "stroke-width": 1.6 }));
+  for (const ratio of space.ratios) {
+    chart.append(svg("circle", { cx: x(ratio), cy: middle, r: 2.6, style: color, opacity: 0.8 }, svg("title", {}, factor(ratio) + "×")));
+  }
+  chart.append(svg("path", { d: "M" + x(1) + " " + (middle - 9) + "l6 9l-6 9l-6 -9z", class: "f-faster" }, svg("title", {}, "the tree taken")));
+  return chart;
+}

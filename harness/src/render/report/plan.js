@@ -10,7 +10,7 @@ function planTree(plan, arm) {
     const operator = plan.operators[at];
     const node = {
       at, name: operator.o, text: operator.t || "", partitions: operator.p, joins: Boolean(operator.j), table: operator.s,
-      estimated: arm.estimated[at], rows: arm.rows[at], us: arm.elapsed_us[at], cut: cut.has(at), inputs: [],
+      estimated: arm.estimated[at], source: (arm.sources || [])[at], rows: arm.rows[at], us: arm.elapsed_us[at], cut: cut.has(at), inputs: [],
     };
     for (let input = 0; input < (operator.c || 0) && next < plan.operators.length; input++) node.inputs.push(build());
     if (node.joins && !node.cut && known(node.estimated) && known(node.rows)) {
