@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Compare two runs: what got faster or slower, other plans, other estimates. Exits with 1 on a regression.
     Compare(CompareArgs),
+    /// Make a suite of the published CSV files of a benchmark: Parquet tables with the right types and keys.
+    Import(ImportArgs),
     /// Search alone: join orders of made graphs with random rows.
     Search(SearchArgs),
     /// Fit the constants of the cost model `hashjoin` and of scans to this machine.
@@ -276,6 +278,28 @@ pub(crate) struct CompareArgs {
     /// One JSON object, with all queries.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Files are called TABLE.csv; a header may be there or not, empty fields are NULL. Tables without a file are left out, and named.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Whose files they are.
+    #[arg(value_enum)]
+    pub(crate) benchmark: Published,
+    /// The folder of the CSV files.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) csv: PathBuf,
+    /// The folder for `suite.toml` and the tables, `parquet/TABLE.parquet`; tables that are there are replaced.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Published {
+    /// STATS, a Stack Exchange site: 8 tables.
+    Stats,
+    /// The Join Order Benchmark, the Internet Movie Database: 21 tables.
+    Job,
 }
 
 #[derive(Debug, Args)]

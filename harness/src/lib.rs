@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `cli`, `commands` | the command line, one file a command |
 //! | `suite`, `tables`, `data` | queries and tables: found in folders, or made |
+//! | `import` | suites of published CSV files |
 //! | `arm`, `session` | what plans the queries, and its DataFusion session |
 //! | `injection` | estimators with a file behind them, and their sessions |
 //! | `statistics` | filling the catalog |
@@ -44,6 +45,7 @@ mod data;
 mod details;
 mod explanation;
 mod fingerprint;
+mod import;
 mod injection;
 mod interrupt;
 mod machine;

@@ -439,7 +439,7 @@ fn help_names_the_commands() {
     let tiny = Tiny::write();
     let help = joinwright(tiny.folder(), &["--help"]).ok();
     for command in [
-        "bench", "analyze", "stats", "sql", "plan", "explain",
+        "bench", "analyze", "stats", "sql", "plan", "explain", "import",
     ] {
         assert!(help.contains(command), "{help}");
     }

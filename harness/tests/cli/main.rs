@@ -5,6 +5,7 @@ mod browser;
 mod calibrate;
 mod commands;
 mod explain;
+mod import;
 mod report;
 mod search;
 mod statistics;
