@@ -1,6 +1,7 @@
 //! The schedule of a benchmark: which arm runs when, and whether its rows are right. Reads no clock itself.
 
 use anyhow::Result;
+use twox_hash::XxHash64;
 
 use crate::compare;
 use crate::operators::Observed;
@@ -19,6 +20,28 @@ pub(crate) struct Schedule {
     pub(crate) warmup: u32,
     /// Samples that count.
     pub(crate) runs: u32,
+    /// Shuffles the arms of each query, and the queries.
+    pub(crate) seed: Option<u64>,
+}
+
+impl Schedule {
+    /// The order in which the arms of a query start, by position. Each round begins with the next one.
+    fn arms(&self, query: &str, count: usize) -> Vec<usize> {
+        let mut arms: Vec<usize> = (0..count).collect();
+        if let Some(seed) = self.seed {
+            arms.sort_by_key(|arm| XxHash64::oneshot(seed, format!("{query} {arm}").as_bytes()));
+        }
+        arms
+    }
+
+    /// The order in which queries run.
+    pub(crate) fn queries<'a>(&self, queries: &'a [Query]) -> Vec<&'a Query> {
+        let mut order: Vec<&Query> = queries.iter().collect();
+        if let Some(seed) = self.seed {
+            order.sort_by_key(|query| XxHash64::oneshot(seed, query.name.as_bytes()));
+        }
+        order
+    }
 }
 
 /// What a query returned.
@@ -123,9 +146,10 @@ pub(crate) async fn bench_query(
     let mut agreements = vec![None; arms.len()];
     let mut observed = vec![None; arms.len()];
     let mut reference: Option<Reference> = None;
+    let order = schedule.arms(&query.name, arms.len());
     for round in 0..schedule.warmup + schedule.runs {
         for turn in 0..arms.len() {
-            let arm = (round as usize + turn) % arms.len();
+            let arm = order[(round as usize + turn) % arms.len()];
             if !alive[arm] {
                 continue;
             }
@@ -325,6 +349,14 @@ mod tests {
         done(rows, shape)
     }
 
+    fn schedule(runs: u32, seed: Option<u64>) -> Schedule {
+        Schedule {
+            warmup: 1,
+            runs,
+            seed,
+        }
+    }
+
     async fn bench(mock: &mut Mock, runs: u32) -> Option<QueryRun> {
         let query = Query {
             name: "q".to_owned(),
@@ -333,7 +365,7 @@ mod tests {
         let arms: Vec<String> = (0..mock.answers.len())
             .map(|arm| format!("arm{arm}"))
             .collect();
-        bench_query(mock, &query, &arms, Schedule { warmup: 1, runs })
+        bench_query(mock, &query, &arms, schedule(runs, None))
             .await
             .unwrap()
     }
@@ -379,6 +411,22 @@ mod tests {
             .map(|sample| (sample.warmup, sample.run))
             .collect();
         assert_eq!(numbers, [(true, 1), (false, 1), (false, 2), (false, 3)]);
+    }
+
+    #[test]
+    fn a_seed_shuffles_alike_each_time() {
+        let orders: Vec<Vec<usize>> = (0..20)
+            .map(|seed| schedule(1, Some(seed)).arms("q", 3))
+            .collect();
+        let again = (0..20).map(|seed| schedule(1, Some(seed)).arms("q", 3));
+        assert!(again.eq(orders.iter().cloned()));
+        let distinct: std::collections::BTreeSet<_> = orders.iter().collect();
+        assert!(distinct.len() > 3, "{distinct:?}");
+        assert_eq!(schedule(1, None).arms("q", 3), [0, 1, 2]);
+        for mut order in orders {
+            order.sort_unstable();
+            assert_eq!(order, [0, 1, 2]);
+        }
     }
 
     #[tokio::test]

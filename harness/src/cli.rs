@@ -75,6 +75,10 @@ pub(crate) struct BenchArgs {
     /// repeated [default: default joinwright]
     #[arg(long = "arm", value_name = "ARM")]
     pub(crate) arms: Vec<String>,
+    /// A TOML file with more arms: `[[arm]]` with `name` and `parts`, and a `[matrix]` of lists `estimator`, `enumerator` and `cost`, of
+    /// which every combination is an arm
+    #[arg(long = "arms", value_name = "FILE")]
+    pub(crate) arms_file: Option<PathBuf>,
     /// The queries to run, separated by commas [default: all]
     #[arg(long = "query", value_name = "QUERY", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
@@ -90,9 +94,16 @@ pub(crate) struct BenchArgs {
     /// Threads and partitions [default: all cores]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
+    /// Shuffles the order of the queries, and of the arms of each [default: in their order; each round starts with another arm]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
     /// The folder for the results [default: results/DATE-SUITE-SCALE]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Goes on with a run that was interrupted or killed, the one in the folder of `--out` or the last one of the same suite, arms and
+    /// settings: what is recorded is not run again. Without such a run, starts one.
+    #[arg(long)]
+    pub(crate) resume: bool,
 }
 
 #[derive(Debug, Args)]

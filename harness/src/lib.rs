@@ -16,7 +16,7 @@
 //! | `cli`, `commands` | the command line, one file a command |
 //! | `suite`, `tables`, `data` | queries and tables: found in folders, or made |
 //! | `import` | suites of published CSV files |
-//! | `arm`, `session` | what plans the queries, and its DataFusion session |
+//! | `arm`, `arms_file`, `session` | what plans the queries, and its DataFusion session |
 //! | `injection` | estimators with a file behind them, and their sessions |
 //! | `statistics` | filling the catalog |
 //! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
@@ -26,7 +26,7 @@
 //! | `operators`, `matching`, `details` | the plan that ran: what its operators counted, and the estimates that belong to them |
 //! | `alternatives`, `explanation` | the join trees that a search did not take; what `explain` says of a query |
 //! | `truth`, `quality` | true rows of sub-plans, read and counted; how far estimates are from them |
-//! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
+//! | `record`, `resume`, `summary`, `machine` | what a run leaves behind, how it goes on, and what it adds up to |
 //! | `bootstrap`, `report`, `comparison` | intervals of ratios; what a report says of a run; what differs between two |
 //! | `render` | tables, READMEs, explanations, reports |
 //!
@@ -34,6 +34,7 @@
 
 mod alternatives;
 mod arm;
+mod arms_file;
 mod bench;
 mod bootstrap;
 mod calibration;
@@ -56,6 +57,7 @@ mod quality;
 mod record;
 mod render;
 mod report;
+mod resume;
 mod rows;
 mod session;
 mod shape;

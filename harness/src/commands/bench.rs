@@ -9,7 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use joinwright_optimizer::Registry;
 
 use super::{Prepared, prepare, print, runtime};
-use crate::arm::Arm;
+use crate::arm::{Arm, distinct};
+use crate::arms_file::read_arms;
 use crate::bench::{Schedule, bench_query};
 use crate::cli::BenchArgs;
 use crate::details::QueryDetails;
@@ -17,8 +18,9 @@ use crate::injection::QuerySessions;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::machine::{Machine, Versions, available_threads};
 use crate::measure::{Measure, parse};
-use crate::record::{ArmRecord, Run, RunFolder};
+use crate::record::{ArmRecord, Run, RunFolder, holds_run, remove_orphans};
 use crate::render::table;
+use crate::resume;
 use crate::session::{Purpose, known_parts};
 use crate::suite::{Query, Suite};
 use crate::summary::Overview;
@@ -31,11 +33,7 @@ const LONGEST_TIMEOUT_S: f64 = 365.0 * 86_400.0;
 
 /// Runs the command.
 pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
-    let arms = Arm::parse_all(
-        &args.arms,
-        &["default", "joinwright"],
-        &known_parts(registry),
-    )?;
+    let arms = chosen_arms(&args, registry)?;
     let timeout = args.timeout;
     if !(timeout > 0.0 && timeout <= LONGEST_TIMEOUT_S) {
         bail!("timeout {timeout} is not a number of seconds above 0");
@@ -54,17 +52,12 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
         let file = suite.queries.join(format!("{}.sql", query.name));
         parse(&query.sql).with_context(|| format!("cannot understand {}", file.display()))?;
     }
-    // Before anything is timed, or even made: hours later is too late to learn that the disk is full.
-    let folder = RunFolder::create(
-        args.out.as_deref(),
-        Path::new(RESULTS),
-        &folder_name(&suite),
-    )?;
-    let run = Run {
+    let planned = Run {
         command: command_line(),
         started: now(),
         finished: None,
         interrupted: false,
+        resumed: Vec::new(),
         suite: suite.name.clone(),
         scale: suite.scale(),
         queries: queries.len(),
@@ -72,6 +65,7 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
         warmup: args.warmup,
         timeout_s: timeout,
         threads,
+        seed: args.seed,
         arms: arms
             .iter()
             .map(|arm| ArmRecord {
@@ -84,6 +78,8 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
         summary: Vec::new(),
         details: Vec::new(),
     };
+    // Before anything is timed, or even made: hours later is too late to learn that the disk is full.
+    let (folder, run) = open_folder(&args, &suite, planned, &queries)?;
     let workers = runtime(threads)?;
     // The queries have these threads to themselves. What watches them has its own, since a clock that waits for
     // a busy thread cannot end a query.
@@ -111,6 +107,46 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
     workers.shutdown_background();
     control.shutdown_background();
     result
+}
+
+/// The arms of the command line, then those of the file.
+fn chosen_arms(args: &BenchArgs, registry: &Registry) -> Result<Vec<Arm>> {
+    let known = known_parts(registry);
+    let Some(file) = &args.arms_file else {
+        return Arm::parse_all(&args.arms, &["default", "joinwright"], &known);
+    };
+    let mut arms = Arm::parse_all(&args.arms, &[], &known)?;
+    arms.extend(read_arms(file, &known)?);
+    distinct(arms)
+}
+
+/// The folder of a new run, or of one that goes on, with what is known of it.
+fn open_folder(
+    args: &BenchArgs,
+    suite: &Suite,
+    planned: Run,
+    queries: &[Query],
+) -> Result<(RunFolder, Run)> {
+    let results = Path::new(RESULTS);
+    if args.resume {
+        let unfinished = || resume::unfinished(results, &planned);
+        match args.out.clone().or_else(unfinished) {
+            Some(folder) if holds_run(&folder) => {
+                let (folder, mut run) = resume::take_up(&folder, &planned, queries)?;
+                if !resume::is_whole(&run) {
+                    run.resumed.push(now());
+                    run.interrupted = false;
+                    run.finished = None;
+                }
+                return Ok((folder, run));
+            }
+            Some(folder) => remove_orphans(&folder)?,
+            None => {}
+        }
+    }
+    let name = folder_name(suite);
+    let folder = RunFolder::create(args.out.as_deref(), results, &name)?;
+    Ok((folder, planned))
 }
 
 /// The sessions of all arms.
@@ -150,9 +186,15 @@ async fn measure_all(
     let schedule = Schedule {
         warmup: run.warmup,
         runs: run.runs,
+        seed: run.seed,
     };
+    let whole = resume::is_whole(&run);
     let bar = progress_bar(queries.len());
-    for query in queries {
+    bar.set_position(run.summary.len() as u64);
+    for query in schedule.queries(queries) {
+        if run.summary.iter().any(|done| done.query == query.name) {
+            continue;
+        }
         bar.set_message(query.name.clone());
         measure.sessions.clear();
         for of_arm in &sessions.run {
@@ -181,7 +223,9 @@ async fn measure_all(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    run.finished = Some(now());
+    if !whole {
+        run.finished = Some(now());
+    }
     if run.summary.is_empty() {
         // Interrupted within the first query: nothing is worth keeping.
         return Err(Interrupted.into());

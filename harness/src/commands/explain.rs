@@ -149,6 +149,7 @@ fn page(
         started: time.clone(),
         finished: Some(time),
         interrupted: false,
+        resumed: vec![],
         suite: suite.name.clone(),
         scale: suite.scale(),
         queries: 1,
@@ -156,6 +157,7 @@ fn page(
         warmup: 0,
         timeout_s: 0.0,
         threads,
+        seed: None,
         arms: vec![ArmRecord {
             name: arm.name.clone(),
             options: arm.options(),

@@ -177,6 +177,26 @@ fn unknown_arms() {
 }
 
 #[test]
+fn broken_arms_files() {
+    let tiny = Tiny::write();
+    let bench = ["bench", "tiny suite", "--arms", "arms.toml"];
+    check(&tiny, &bench, "arms.toml");
+    for (text, named) in [
+        ("", "no arm"),
+        ("[[arm]]\nparts = 'fast'", "fast"),
+        (
+            "[[arm]]\nparts = 'default'\n[[arm]]\nparts = 'default'",
+            "default",
+        ),
+        ("[matrix]\ncost = ['fast']", "fast"),
+        ("[matrix", "arms.toml"),
+    ] {
+        fs::write(tiny.folder().join("arms.toml"), text).unwrap();
+        check(&tiny, &bench, named);
+    }
+}
+
+#[test]
 fn unknown_tables_and_columns_of_stats() {
     let tiny = Tiny::write();
     // `stats` opens the cache: what it leaves there is not looked at.

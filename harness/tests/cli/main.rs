@@ -7,6 +7,7 @@ mod commands;
 mod explain;
 mod import;
 mod report;
+mod resume;
 mod search;
 mod statistics;
 mod tiny;
