@@ -27,7 +27,7 @@
 //! | `alternatives`, `explanation` | the join trees that a search did not take; what `explain` says of a query |
 //! | `truth`, `quality` | true rows of sub-plans, read and counted; how far estimates are from them |
 //! | `record`, `resume`, `summary`, `machine` | what a run leaves behind, how it goes on, and what it adds up to |
-//! | `bootstrap`, `report`, `comparison` | intervals of ratios; what a report says of a run; what differs between two |
+//! | `bootstrap`, `correlation`, `report`, `comparison` | intervals of ratios; costs against times; what a report says of a run; what differs between two |
 //! | `render` | tables, READMEs, explanations, reports |
 //!
 //! Measuring, recording and rendering are apart: what is rendered can be made again from what was recorded.
@@ -42,6 +42,7 @@ mod cli;
 mod commands;
 mod compare;
 mod comparison;
+mod correlation;
 mod data;
 mod details;
 mod explanation;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::bootstrap::{self, Interval, Resampled};
+use crate::correlation::{CostAgainstTime, cost_against_time};
 use crate::details::{ArmDetails, QueryDetails};
 use crate::machine::{Machine, Versions};
 use crate::operators::Operator;
@@ -131,6 +132,8 @@ pub(crate) struct Coverage {
 pub(crate) struct QueryReport<'a> {
     query: &'a str,
     arms: Vec<CellReport<'a>>,
+    /// Where at least five arms have both.
+    cost_against_time: Option<CostAgainstTime>,
 }
 
 /// One query under one arm.
@@ -210,9 +213,15 @@ impl<'a> Report<'a> {
                         }),
                     }
                 });
+                let cells: Vec<CellReport<'_>> = cells.collect();
+                let details = run.details.iter().find(|own| own.query == summary.query);
+                let times: Vec<(&str, Option<f64>)> = (summary.arms.iter().zip(&cells))
+                    .map(|(arm, cell)| (arm.arm.as_str(), cell.total_ms))
+                    .collect();
                 QueryReport {
                     query: &summary.query,
-                    arms: cells.collect(),
+                    cost_against_time: details.and_then(|own| cost_against_time(own, &times)),
+                    arms: cells,
                 }
             })
             .collect::<Vec<_>>();

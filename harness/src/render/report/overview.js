@@ -33,7 +33,7 @@ function tiles(report, at) {
   };
   const extreme = (what, query) => {
     const ratio = cell(query);
-    return ratio && tile(what, el("a", { href: queryHash(query), class: kindOf(ratio), style: "text-decoration: none" }, factor(ratio.ratio) + "×"),
+    return ratio && tile(what, el("a", { href: queryHash(query), style: "text-decoration: none; color: inherit" }, factor(ratio.ratio) + "×"),
       [el("a", { href: queryHash(query) }, query), ", ", intervalNote(ratio)], kindOf(ratio));
   };
   const judged = against.faster + against.slower + against.noise;
@@ -77,7 +77,8 @@ function ratioCard(report, at) {
   return el("section", { class: "card" },
     el("div", { class: "head" }, el("h2", {}, "Runtime ratio by query"), saveButton(box, "runtime ratios " + name)),
     el("p", { class: "note" }, "Median time under " + name + " over the median under " + report.arms[0].name +
-      ", with bootstrap intervals of 95 %. Grey: the interval contains 1. Hollow: both ran the same plan",
+      (items.some((item) => item.ratio.interval) ? ", with bootstrap intervals of 95 %. Grey: the interval contains 1. "
+        : ". Pale: too few runs for an interval; grey: within 5 %. ") + "Hollow: both ran the same plan",
     spread ? "; the ratios of those " + against.same_plan + " lie between " + factor(spread.low) + " and " + factor(spread.high) +
       ", which is planning time and the noise of the machine." : "."),
     responsive(box, draw), toggle && el("div", { class: "controls" }, toggle));

@@ -48,6 +48,7 @@ function queryPage(report, name, parameters) {
     return page;
   }
   page.push(plansCard(report, details, parameters));
+  if (query.cost_against_time) page.push(costCard(report, query));
   const others = alternativesCard(details, parameters);
   if (others) page.push(others);
   const graph = graphCard(report, details, parameters);
@@ -161,11 +162,12 @@ function alternativesCard(details, parameters) {
   if (!regions.length) return null;
   const parts = regions.map((region) => {
     const box = region.space && region.space.ratios.length > 0 && responsive(el("div"), (width) => spaceStrip(region.space, width));
-    return [el("div", { class: "head controls" }, arm.regions.length > 1 && el("strong", {}, "Region " + (region.region + 1)),
-      el("span", { class: "grow" }), box && saveButton(box, details.query + " plan space " + (region.region + 1))),
-    region.space && el("p", { class: "note" }, "Of " + rows(region.space.trees) + " join trees " + region.space.sampled +
-      " were drawn at random: " + (region.space.cheaper === 0 ? "none costs" : region.space.cheaper === 1 ? "one costs" : region.space.cheaper + " cost") +
-      " less than the one taken."),
+    const { space } = region;
+    return [el("div", { class: "head controls" }, el("p", { class: "note", style: "margin: 0" },
+      arm.regions.length > 1 && el("strong", {}, "Region " + (region.region + 1) + ". "),
+      space && "Of " + rows(space.trees) + " join trees " + space.sampled + " were drawn at random: " +
+        (space.cheaper === 0 ? "none costs" : space.cheaper === 1 ? "one costs" : space.cheaper + " cost") + " less than the one taken."),
+    el("span", { class: "grow" }), box && saveButton(box, details.query + " plan space " + (region.region + 1))),
     box, alternativesTable(region)];
   });
   return el("section", { class: "card" }, el("h2", {}, "Alternatives"), el("p", { class: "note" }, names.length > 1 ? "Of " + right + ". " : "",
@@ -190,4 +192,15 @@ function alternativesTable(region) {
   return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {},
     ["cost", "ratio"].map((name) => el("th", { scope: "col" }, name)),
     ["by", "tree", "why it lost"].map((name) => el("th", { scope: "col", class: "left" }, name)))), el("tbody", {}, lines)));
+}
+
+/** Whether what costs less by the estimates of its arm ran faster. */
+function costCard(report, query) {
+  const found = query.cost_against_time;
+  const box = responsive(el("div"), (width) => costScatter(found, report.arms, width));
+  return el("section", { class: "card" }, el("div", { class: "head" }, el("h2", {}, "Cost against time"), saveButton(box, query.query + " cost")),
+    el("p", { class: "note" }, "The cost of each arm's join trees by its own estimates, and its median time. Spearman's rank correlation: " +
+      (found.spearman === null ? "none, since all are equal" : found.spearman.toFixed(2)) + "."),
+    el("div", { class: "legend" }, found.points.map((point) =>
+      el("span", {}, el("i", { style: "background: " + armColor(point.arm) }), report.arms[point.arm].name))), box);
 }
