@@ -79,6 +79,9 @@ pub(crate) struct BenchArgs {
     /// which every combination is an arm
     #[arg(long = "arms", value_name = "FILE")]
     pub(crate) arms_file: Option<PathBuf>,
+    /// Another system over the same Parquet files, as one more arm: `duckdb`, by its Python package. One that is not there is skipped
+    #[arg(long = "peer", value_name = "PEER")]
+    pub(crate) peers: Vec<String>,
     /// The queries to run, separated by commas [default: all]
     #[arg(long = "query", value_name = "QUERY", value_delimiter = ',')]
     pub(crate) only: Vec<String>,

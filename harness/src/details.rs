@@ -82,6 +82,12 @@ impl QueryDetails {
         self.add_planned(arm, session.estimator(), &planned, observed)
     }
 
+    /// Adds what another system did, whose estimates are its own.
+    pub(crate) fn add_foreign(&mut self, arm: &str, system: &str, observed: Observed) {
+        let estimated = observed.own_estimates.clone();
+        self.push(arm, system.to_owned(), estimated, vec![], vec![], observed);
+    }
+
     /// Adds a plan that was made by the estimates of `estimator`, or by DataFusion's own.
     pub(crate) fn add_planned(
         &mut self,
@@ -100,13 +106,30 @@ impl QueryDetails {
                 let sources = sources.map(|source| source.map(str::to_owned));
                 (name, rows.collect(), sources.collect())
             }
-            None => ("DataFusion".to_owned(), observed.own_estimates, vec![]),
+            None => {
+                let own = observed.own_estimates.clone();
+                ("DataFusion".to_owned(), own, vec![])
+            }
         };
         let regions = planned.explained().map(|region| {
             let mut region = serde_json::to_value(&region)?;
             shorten(&mut region);
             Ok(region)
         });
+        let regions = regions.collect::<Result<_>>()?;
+        self.push(arm, estimator, estimated, sources, regions, observed);
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        arm: &str,
+        estimator: String,
+        estimated: Vec<Option<f64>>,
+        sources: Vec<Option<String>>,
+        regions: Vec<Value>,
+        observed: Observed,
+    ) {
         let plan = Plan {
             operators: observed.operators,
         };
@@ -115,7 +138,6 @@ impl QueryDetails {
             self.plans.push(plan);
             self.plans.len() - 1
         });
-        let estimated: Vec<Option<f64>> = estimated;
         self.arms.push(ArmDetails {
             arm: arm.to_owned(),
             plan: place,
@@ -128,9 +150,8 @@ impl QueryDetails {
             rows: observed.rows,
             elapsed_us: observed.elapsed_us,
             cut: observed.cut,
-            regions: regions.collect::<Result<_>>()?,
+            regions,
         });
-        Ok(())
     }
 }
 

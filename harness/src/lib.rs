@@ -20,7 +20,8 @@
 //! | `injection` | estimators with a file behind them, and their sessions |
 //! | `statistics` | filling the catalog |
 //! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
-//! | `rows`, `compare`, `shape` | results; whether two are the same; what a query promises of its own |
+//! | `peers` | other systems over the same files |
+//! | `rows`, `compare`, `agreement`, `shape` | results; whether two are the same; what a query promises of its own |
 //! | `fingerprint` | whether two plans are the same |
 //! | `calibration` | what the steps of joins and scans cost on this machine |
 //! | `operators`, `matching`, `details` | the plan that ran: what its operators counted, and the estimates that belong to them |
@@ -32,6 +33,7 @@
 //!
 //! Measuring, recording and rendering are apart: what is rendered can be made again from what was recorded.
 
+mod agreement;
 mod alternatives;
 mod arm;
 mod arms_file;
@@ -54,6 +56,7 @@ mod machine;
 mod matching;
 mod measure;
 mod operators;
+mod peers;
 mod quality;
 mod record;
 mod render;

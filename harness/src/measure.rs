@@ -215,6 +215,7 @@ impl Kept {
             return Ok(Rows {
                 digest,
                 table: None,
+                foreign: false,
             });
         }
         let table = Table {
@@ -224,6 +225,7 @@ impl Kept {
         Ok(Rows {
             digest: Digest::of(&table)?,
             table: Some(table),
+            foreign: false,
         })
     }
 }

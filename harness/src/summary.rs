@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Agreement;
+use crate::agreement::Agreement;
 use crate::record::{Run, Sample, Status};
 
 /// One query, in `run.json`.

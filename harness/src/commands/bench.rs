@@ -1,5 +1,6 @@
 //! `joinwright bench`: the main job.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,13 +19,14 @@ use crate::injection::QuerySessions;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::machine::{Machine, Versions, available_threads};
 use crate::measure::{Measure, parse};
+use crate::peers::{self, Systems};
 use crate::record::{ArmRecord, Run, RunFolder, holds_run, remove_orphans};
 use crate::render::table;
 use crate::resume;
 use crate::session::{Purpose, known_parts};
 use crate::suite::{Query, Suite};
 use crate::summary::Overview;
-use crate::{EXIT_DIFFERENT, EXIT_INTERRUPTED};
+use crate::{EXIT_DIFFERENT, EXIT_INTERRUPTED, complain};
 
 const RESULTS: &str = "results";
 
@@ -52,6 +54,10 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
         let file = suite.queries.join(format!("{}.sql", query.name));
         parse(&query.sql).with_context(|| format!("cannot understand {}", file.display()))?;
     }
+    let peers = found_peers(&args.peers)?;
+    if let Some(arm) = arms.iter().find(|arm| args.peers.contains(&arm.name)) {
+        bail!("arm `{}` has the name of a peer", arm.name);
+    }
     let planned = Run {
         command: command_line(),
         started: now(),
@@ -72,6 +78,10 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
                 name: arm.name.clone(),
                 options: arm.options(),
             })
+            .chain(peers.iter().map(|(name, version)| ArmRecord {
+                name: name.clone(),
+                options: BTreeMap::from([("version".to_owned(), version.clone())]),
+            }))
             .collect(),
         versions: Versions::here(),
         machine: Machine::here(),
@@ -95,18 +105,41 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
             run: open(Purpose::Run).await?,
             explain: open(Purpose::Alternatives).await?,
         };
-        let mut measure = Measure {
+        let timeout = Duration::from_secs_f64(timeout);
+        let mut systems = vec![];
+        for (name, _) in &peers {
+            let tables = &prepared.tables;
+            systems.push(peers::start(name, tables, threads, timeout, &interrupt).await?);
+        }
+        let measure = Measure {
             sessions: vec![],
             tables: prepared.tables.clone().into(),
             workers: workers.handle().clone(),
-            timeout: Duration::from_secs_f64(timeout),
+            timeout,
             interrupt,
         };
-        measure_all(&mut measure, &sessions, &queries, run, folder).await
+        let mut systems = Systems {
+            measure,
+            peers: systems,
+        };
+        measure_all(&mut systems, &sessions, &queries, run, folder).await
     });
     workers.shutdown_background();
     control.shutdown_background();
     result
+}
+
+/// The other systems that are asked for and there, with their versions.
+fn found_peers(names: &[String]) -> Result<Vec<(String, String)>> {
+    peers::check_names(names)?;
+    let mut found = vec![];
+    for name in names {
+        match peers::version(name) {
+            Ok(version) => found.push((name.clone(), version)),
+            Err(missing) => complain(&missing),
+        }
+    }
+    Ok(found)
 }
 
 /// The arms of the command line, then those of the file.
@@ -176,7 +209,7 @@ async fn open_sessions(
 
 /// Runs all queries, records each, and prints the table.
 async fn measure_all(
-    measure: &mut Measure,
+    systems: &mut Systems,
     sessions: &Sessions,
     queries: &[Query],
     mut run: Run,
@@ -196,12 +229,12 @@ async fn measure_all(
             continue;
         }
         bar.set_message(query.name.clone());
-        measure.sessions.clear();
+        systems.measure.sessions.clear();
         for of_arm in &sessions.run {
             let session = of_arm.of_query(&query.name).await?;
-            measure.sessions.push(session.context.clone());
+            systems.measure.sessions.push(session.context.clone());
         }
-        let done = bench_query(measure, query, &arms, schedule)
+        let done = bench_query(systems, query, &arms, schedule)
             .await
             .with_context(|| format!("cannot compare the rows of query {}", query.name))?;
         let Some(mut done) = done else {
@@ -210,13 +243,18 @@ async fn measure_all(
         };
         let mut details = QueryDetails::new(query);
         let observed = std::mem::take(&mut done.observed);
-        for ((arm, of_arm), observed) in arms.iter().zip(&sessions.explain).zip(observed) {
-            if let Some(observed) = observed {
+        for (at, (arm, observed)) in arms.iter().zip(observed).enumerate() {
+            let Some(observed) = observed else {
+                continue;
+            };
+            if let Some(of_arm) = sessions.explain.get(at) {
                 let session = of_arm.of_query(&query.name).await?;
                 // What is only looked at must not end what is measured.
                 if let Err(error) = details.add(arm, &session, observed).await {
                     tracing::error!(error = crate::one_line(&error), "a plan is not kept");
                 }
+            } else {
+                details.add_foreign(arm, arm, observed);
             }
         }
         folder.record(&mut run, details, done)?;

@@ -110,7 +110,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::bench::{Agreement, QueryRun};
+    use crate::agreement::Agreement;
+    use crate::bench::QueryRun;
     use crate::details::QueryDetails;
     use crate::machine::{Machine, Versions};
     use crate::record::{ArmRecord, RunFolder, Status, load};

@@ -6,6 +6,7 @@ mod calibrate;
 mod commands;
 mod explain;
 mod import;
+mod peers;
 mod report;
 mod resume;
 mod search;
