@@ -151,6 +151,15 @@ fn one_line(error: &anyhow::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The tutorials, whose code is compiled with the tests.
+#[cfg(doctest)]
+mod tutorials {
+    #[doc = include_str!("../../docs/own-estimator.md")]
+    struct OwnEstimator;
+    #[doc = include_str!("../../docs/use-in-your-application.md")]
+    struct UseInYourApplication;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ mod search;
 mod statistics;
 mod tiny;
 mod truth;
+mod tutorial;
 
 use std::io::Write;
 use std::path::Path;
