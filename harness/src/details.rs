@@ -112,7 +112,7 @@ impl QueryDetails {
             }
         };
         let regions = planned.explained().map(|region| {
-            let mut region = serde_json::to_value(&region)?;
+            let mut region = serde_json::to_value(region)?;
             shorten(&mut region);
             Ok(region)
         });

@@ -279,7 +279,7 @@ async fn measure_all(
         return Ok(EXIT_INTERRUPTED);
     }
     let overview = Overview::new(&run, folder.samples());
-    Ok(if overview.has_faults() {
+    Ok(if overview.has_faults(sessions.run.len()) {
         EXIT_DIFFERENT
     } else {
         0

@@ -371,3 +371,15 @@ fn constants_that_cannot_be_read() {
         "--threads",
     );
 }
+
+#[test]
+fn arms_do_not_have_the_names_of_peers() {
+    let tiny = Tiny::write();
+    let arms = "[[arm]]\nname = 'duckdb'\nparts = 'default'";
+    fs::write(tiny.folder().join("arms.toml"), arms).unwrap();
+    let bench = ["bench", "tiny suite", "--arms", "arms.toml"];
+    // Without the package a line says so first.
+    let run = joinwright(tiny.folder(), &[&bench[..], &["--peer", "duckdb"]].concat());
+    assert_eq!(run.status, 2);
+    assert!(run.stderr.contains("name of a peer"), "{}", run.stderr);
+}

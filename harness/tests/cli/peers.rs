@@ -38,6 +38,7 @@ fn duckdb_stands_in_the_same_table() {
     )
     .unwrap();
     let run = joinwright(tiny.folder(), &BENCH);
+    assert_eq!(run.status, 0, "{}", run.stderr);
     let raw = fs::read_to_string(tiny.folder().join("run/raw.csv")).unwrap();
     let text = fs::read_to_string(tiny.folder().join("run/run.json")).unwrap();
     let json: Value = serde_json::from_str(&text).unwrap();
