@@ -89,23 +89,33 @@ impl Arm {
         defaults: &[&str],
         known: &KnownParts,
     ) -> Result<Vec<Self>> {
-        let mut arms: Vec<Self> = Vec::new();
+        let mut arms = Vec::new();
         let given: Vec<&str> = match texts {
             [] => defaults.to_vec(),
             texts => texts.iter().map(String::as_str).collect(),
         };
         for text in given {
-            let arm = Self::parse(text, known)?;
-            if arms.iter().any(|other| other.name == arm.name) {
-                bail!("arm `{}` is given twice", arm.name);
-            }
-            arms.push(arm);
+            arms.push(Self::parse(text, known)?);
         }
-        Ok(arms)
+        distinct(arms)
     }
 
-    /// The options of this arm by name, for the record of a run.
+    /// The options of this arm by name, for the record of a run; `arm` is what stands behind a name that does not tell.
     pub(crate) fn options(&self) -> BTreeMap<String, String> {
+        let mut options = self.parts();
+        let own = match &self.kind {
+            Kind::Default => "default",
+            Kind::DefaultStats => "default+stats",
+            Kind::Literal => "literal",
+            Kind::Joinwright(_) => "joinwright",
+        };
+        if self.name != own && !self.name.contains('=') {
+            options.insert("arm".to_owned(), own.to_owned());
+        }
+        options
+    }
+
+    fn parts(&self) -> BTreeMap<String, String> {
         let parts = match &self.kind {
             Kind::Joinwright(parts) => parts,
             Kind::DefaultStats => &Parts {
@@ -140,6 +150,16 @@ impl Arm {
         .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
         .collect()
     }
+}
+
+/// The arms, unless two have the same name.
+pub(crate) fn distinct(arms: Vec<Arm>) -> Result<Vec<Arm>> {
+    for (at, arm) in arms.iter().enumerate() {
+        if arms[..at].iter().any(|other| other.name == arm.name) {
+            bail!("arm `{}` is given twice", arm.name);
+        }
+    }
+    Ok(arms)
 }
 
 fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {

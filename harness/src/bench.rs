@@ -1,16 +1,14 @@
 //! The schedule of a benchmark: which arm runs when, and whether its rows are right. Reads no clock itself.
 
 use anyhow::Result;
+use twox_hash::XxHash64;
 
-use crate::compare;
+use crate::agreement::{Agreement, Reference, judge};
 use crate::operators::Observed;
 use crate::record::{Sample, Status};
 use crate::rows::{Digest, Table};
 use crate::shape::Shape;
 use crate::suite::Query;
-
-/// A result so large that its rows were compared once is afterwards compared by its digest.
-const ROWS_TO_COMPARE_EACH_TIME: u64 = 100_000;
 
 /// How often each query runs under each arm.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +17,28 @@ pub(crate) struct Schedule {
     pub(crate) warmup: u32,
     /// Samples that count.
     pub(crate) runs: u32,
+    /// Shuffles the arms of each query, and the queries.
+    pub(crate) seed: Option<u64>,
+}
+
+impl Schedule {
+    /// The order in which the arms of a query start, by position. Each round begins with the next one.
+    fn arms(&self, query: &str, count: usize) -> Vec<usize> {
+        let mut arms: Vec<usize> = (0..count).collect();
+        if let Some(seed) = self.seed {
+            arms.sort_by_key(|arm| XxHash64::oneshot(seed, format!("{query} {arm}").as_bytes()));
+        }
+        arms
+    }
+
+    /// The order in which queries run.
+    pub(crate) fn queries<'a>(&self, queries: &'a [Query]) -> Vec<&'a Query> {
+        let mut order: Vec<&Query> = queries.iter().collect();
+        if let Some(seed) = self.seed {
+            order.sort_by_key(|query| XxHash64::oneshot(seed, query.name.as_bytes()));
+        }
+        order
+    }
 }
 
 /// What a query returned.
@@ -27,6 +47,8 @@ pub(crate) struct Rows {
     pub(crate) digest: Digest,
     /// The rows themselves, unless they are too many to keep.
     pub(crate) table: Option<Table>,
+    /// Of another system, whose types are others: only the number of rows tells.
+    pub(crate) foreign: bool,
 }
 
 /// How one attempt to run a query ended.
@@ -61,37 +83,6 @@ pub(crate) trait Runner {
     async fn without_limit(&mut self, arm: usize, query: &Query) -> Option<Table>;
 }
 
-/// Whether an arm's rows agree with the reference, from best to worst.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Agreement {
-    Same,
-    /// The same by number and hash; the results were too large to keep.
-    SameByHash,
-    /// Other rows of equal sort keys around the cut of a LIMIT; all are rows of the query without it.
-    SameUpToTies,
-    /// LIMIT without ORDER BY chose other rows, all of them rows of the query without it.
-    SameOfUnorderedLimit,
-    /// A LIMIT chose other rows, and the whole result could not be had to check them.
-    Unknown,
-    /// Why the rows differ.
-    Different(String),
-}
-
-impl Agreement {
-    /// In the words of the table.
-    pub(crate) fn label(&self) -> String {
-        match self {
-            Self::Same => "yes",
-            Self::SameByHash => "yes (by hash)",
-            Self::SameUpToTies => "yes (ties)",
-            Self::SameOfUnorderedLimit => "yes (unordered limit)",
-            Self::Unknown => "unknown (limit)",
-            Self::Different(_) => "NO",
-        }
-        .to_owned()
-    }
-}
-
 /// All of one query under all arms.
 #[derive(Clone, Debug)]
 pub(crate) struct QueryRun {
@@ -100,14 +91,6 @@ pub(crate) struct QueryRun {
     pub(crate) agreements: Vec<Option<Agreement>>,
     /// For each arm, what the operators counted when it first came to an end.
     pub(crate) observed: Vec<Option<Observed>>,
-}
-
-/// The first result of a query, to which all others are held.
-struct Reference {
-    arm: usize,
-    rows: Rows,
-    /// The result without LIMIT, once it was needed; the inner `None` is a result that could not be had.
-    unlimited: Option<Option<Table>>,
 }
 
 /// Runs one query under all arms in turn; each round starts with another arm, so that none is always first.
@@ -123,9 +106,10 @@ pub(crate) async fn bench_query(
     let mut agreements = vec![None; arms.len()];
     let mut observed = vec![None; arms.len()];
     let mut reference: Option<Reference> = None;
+    let order = schedule.arms(&query.name, arms.len());
     for round in 0..schedule.warmup + schedule.runs {
         for turn in 0..arms.len() {
-            let arm = (round as usize + turn) % arms.len();
+            let arm = order[(round as usize + turn) % arms.len()];
             if !alive[arm] {
                 continue;
             }
@@ -173,77 +157,6 @@ pub(crate) async fn bench_query(
         agreements,
         observed,
     }))
-}
-
-/// Holds a result to the reference, or makes it the reference.
-async fn judge(
-    runner: &mut impl Runner,
-    query: &Query,
-    reference: &mut Option<Reference>,
-    arm: usize,
-    done: &Done,
-    first_time: bool,
-) -> Result<Agreement> {
-    if let Some(table) = &done.rows.table
-        && let Some(row) = compare::first_out_of_order(table, &done.shape.keys)?
-    {
-        return Ok(Agreement::Different(format!(
-            "row {} is out of the order that the query asks for",
-            row + 1
-        )));
-    }
-    let Some(reference) = reference else {
-        *reference = Some(Reference {
-            arm,
-            rows: done.rows.clone(),
-            unlimited: None,
-        });
-        return Ok(Agreement::Same);
-    };
-    let (expected, found) = (&reference.rows, &done.rows);
-    if expected.digest.rows != found.digest.rows {
-        return Ok(Agreement::Different(format!(
-            "{} rows against {}",
-            found.digest.rows, expected.digest.rows
-        )));
-    }
-    let same_digest = expected.digest == found.digest;
-    let (Some(expected), Some(found)) = (&expected.table, &found.table) else {
-        return Ok(match (same_digest, done.shape.limited) {
-            (true, _) => Agreement::SameByHash,
-            (false, true) => Agreement::Unknown,
-            (false, false) => Agreement::Different("the rows have another hash".to_owned()),
-        });
-    };
-    if same_digest && !first_time && done.rows.digest.rows > ROWS_TO_COMPARE_EACH_TIME {
-        return Ok(Agreement::Same);
-    }
-    let Some(difference) = compare::difference(found, expected)? else {
-        return Ok(Agreement::Same);
-    };
-    if !done.shape.limited {
-        return Ok(Agreement::Different(difference));
-    }
-    // A LIMIT may choose among rows of equal sort keys, but the keys are given.
-    let keys = &done.shape.keys;
-    if !keys.is_empty() {
-        let found = compare::key_columns(found, keys)?;
-        let expected = compare::key_columns(expected, keys)?;
-        if let Some(difference) = compare::difference(&found, &expected)? {
-            return Ok(Agreement::Different(difference));
-        }
-    }
-    if reference.unlimited.is_none() {
-        reference.unlimited = Some(runner.without_limit(reference.arm, query).await);
-    }
-    let Some(Some(unlimited)) = &reference.unlimited else {
-        return Ok(Agreement::Unknown);
-    };
-    Ok(match compare::not_contained(found, unlimited)? {
-        Some(difference) => Agreement::Different(difference),
-        None if done.shape.ordered => Agreement::SameUpToTies,
-        None => Agreement::SameOfUnorderedLimit,
-    })
 }
 
 #[cfg(test)]
@@ -300,6 +213,7 @@ mod tests {
             rows: Rows {
                 digest: Digest::of(&table).unwrap(),
                 table: Some(table),
+                foreign: false,
             },
             shape,
             fingerprint: "f".to_owned(),
@@ -325,6 +239,14 @@ mod tests {
         done(rows, shape)
     }
 
+    fn schedule(runs: u32, seed: Option<u64>) -> Schedule {
+        Schedule {
+            warmup: 1,
+            runs,
+            seed,
+        }
+    }
+
     async fn bench(mock: &mut Mock, runs: u32) -> Option<QueryRun> {
         let query = Query {
             name: "q".to_owned(),
@@ -333,7 +255,7 @@ mod tests {
         let arms: Vec<String> = (0..mock.answers.len())
             .map(|arm| format!("arm{arm}"))
             .collect();
-        bench_query(mock, &query, &arms, Schedule { warmup: 1, runs })
+        bench_query(mock, &query, &arms, schedule(runs, None))
             .await
             .unwrap()
     }
@@ -379,6 +301,22 @@ mod tests {
             .map(|sample| (sample.warmup, sample.run))
             .collect();
         assert_eq!(numbers, [(true, 1), (false, 1), (false, 2), (false, 3)]);
+    }
+
+    #[test]
+    fn a_seed_shuffles_alike_each_time() {
+        let orders: Vec<Vec<usize>> = (0..20)
+            .map(|seed| schedule(1, Some(seed)).arms("q", 3))
+            .collect();
+        let again = (0..20).map(|seed| schedule(1, Some(seed)).arms("q", 3));
+        assert!(again.eq(orders.iter().cloned()));
+        let distinct: std::collections::BTreeSet<_> = orders.iter().collect();
+        assert!(distinct.len() > 3, "{distinct:?}");
+        assert_eq!(schedule(1, None).arms("q", 3), [0, 1, 2]);
+        for mut order in orders {
+            order.sort_unstable();
+            assert_eq!(order, [0, 1, 2]);
+        }
     }
 
     #[tokio::test]
@@ -446,6 +384,25 @@ mod tests {
     async fn an_interruption_leaves_no_half_query() {
         let mut mock = mock(vec![vec![plain(&[(1, 1)])], vec![Attempt::Interrupted]]);
         assert!(bench(&mut mock, 2).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn another_system_is_held_to_the_number() {
+        let foreign = |rows: &[(i64, i64)]| {
+            let Attempt::Done(mut done) = plain(rows) else {
+                unreachable!("plain rows are done");
+            };
+            done.rows.foreign = true;
+            done.rows.table = None;
+            Attempt::Done(done)
+        };
+        let own = plain(&[(1, 1)]);
+        check_agreement(own.clone(), foreign(&[(7, 7)]), None, "yes (by number)").await;
+        check_agreement(own.clone(), foreign(&[]), None, "NO").await;
+        // It is never what others are held to.
+        let mut mock = mock(vec![vec![foreign(&[])], vec![own]]);
+        let run = bench(&mut mock, 2).await.unwrap();
+        assert_eq!(run.agreements[1], Some(Agreement::Same));
     }
 
     #[tokio::test]

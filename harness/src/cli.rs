@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Compare two runs: what got faster or slower, other plans, other estimates. Exits with 1 on a regression.
     Compare(CompareArgs),
+    /// Make a suite of the published CSV files of a benchmark: Parquet tables with the right types and keys.
+    Import(ImportArgs),
     /// Search alone: join orders of made graphs with random rows.
     Search(SearchArgs),
     /// Fit the constants of the cost model `hashjoin` and of scans to this machine.
@@ -73,6 +75,13 @@ pub(crate) struct BenchArgs {
     /// repeated [default: default joinwright]
     #[arg(long = "arm", value_name = "ARM")]
     pub(crate) arms: Vec<String>,
+    /// A TOML file with more arms: `[[arm]]` with `name` and `parts`, and a `[matrix]` of lists `estimator`, `enumerator` and `cost`, of
+    /// which every combination is an arm
+    #[arg(long = "arms", value_name = "FILE")]
+    pub(crate) arms_file: Option<PathBuf>,
+    /// Another system over the same Parquet files, as one more arm: `duckdb`, by its Python package. One that is not there is skipped
+    #[arg(long = "peer", value_name = "PEER")]
+    pub(crate) peers: Vec<String>,
     /// The queries to run, separated by commas [default: all]
     #[arg(long = "query", value_name = "QUERY", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
@@ -88,9 +97,16 @@ pub(crate) struct BenchArgs {
     /// Threads and partitions [default: all cores]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
+    /// Shuffles the order of the queries, and of the arms of each [default: in their order; each round starts with another arm]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
     /// The folder for the results [default: results/DATE-SUITE-SCALE]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Goes on with a run that was interrupted or killed, the one in the folder of `--out` or the last one of the same suite, arms and
+    /// settings: what is recorded is not run again. Without such a run, starts one.
+    #[arg(long)]
+    pub(crate) resume: bool,
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +205,26 @@ pub(crate) struct ExplainArgs {
     /// What plans the query.
     #[arg(long, default_value = "joinwright")]
     pub(crate) arm: String,
+    /// Runs the query, once, and shows the rows that each operator returned beside those expected.
+    #[arg(long)]
+    pub(crate) analyze: bool,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    pub(crate) format: ExplainFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    /// For a terminal.
+    Text,
+    /// All of it as one document.
+    Json,
+    /// The plan as a Mermaid flowchart.
+    Mermaid,
+    /// The plan as a graph for Graphviz.
+    Dot,
+    /// One page for a browser, which needs nothing else.
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -256,6 +292,28 @@ pub(crate) struct CompareArgs {
     /// One JSON object, with all queries.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Files are called TABLE.csv; a header may be there or not, empty fields are NULL. Tables without a file are left out, and named.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Whose files they are.
+    #[arg(value_enum)]
+    pub(crate) benchmark: Published,
+    /// The folder of the CSV files.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) csv: PathBuf,
+    /// The folder for `suite.toml` and the tables, `parquet/TABLE.parquet`; tables that are there are replaced.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Published {
+    /// STATS, a Stack Exchange site: 8 tables.
+    Stats,
+    /// The Join Order Benchmark, the Internet Movie Database: 21 tables.
+    Job,
 }
 
 #[derive(Debug, Args)]

@@ -424,6 +424,7 @@ mod tests {
             plan: 0,
             estimator: String::new(),
             estimated: vec![],
+            sources: vec![],
             rows: vec![],
             elapsed_us: vec![],
             cut: vec![],

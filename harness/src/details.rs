@@ -7,7 +7,7 @@ use serde_json::{Number, Value};
 use crate::matching::estimates_of;
 use crate::operators::{Observed, Operator};
 use crate::record::Run;
-use crate::session::Session;
+use crate::session::{Planned, Session};
 use crate::suite::Query;
 
 /// Significant digits of an estimate: more would be noise, and most of the file.
@@ -40,6 +40,9 @@ pub(crate) struct ArmDetails {
     pub(crate) estimator: String,
     /// Rows as the arm expected them, where that is known.
     pub(crate) estimated: Vec<Option<f64>>,
+    /// Where those come from. Older runs do not say.
+    #[serde(default)]
+    pub(crate) sources: Vec<Option<String>>,
     /// Rows that an operator returned, in all partitions together.
     pub(crate) rows: Vec<Option<u64>>,
     /// Microseconds of work in all partitions together.
@@ -48,7 +51,8 @@ pub(crate) struct ArmDetails {
     /// above dropped some.
     #[serde(default)]
     pub(crate) cut: Vec<usize>,
-    /// The regions of adjacent joins: relations, edges, tree, tree as written, costs, and why the search stopped.
+    /// The regions of adjacent joins: relations, edges, tree, tree as written, costs, why the search stopped, and the trees that it
+    /// did not take.
     #[serde(default)]
     pub(crate) regions: Vec<Value>,
 }
@@ -75,18 +79,57 @@ impl QueryDetails {
             .plan(&self.sql)
             .await
             .with_context(|| format!("cannot plan query {}", self.query))?;
-        let (estimator, estimated) = match session.estimator() {
+        self.add_planned(arm, session.estimator(), &planned, observed)
+    }
+
+    /// Adds what another system did, whose estimates are its own.
+    pub(crate) fn add_foreign(&mut self, arm: &str, system: &str, observed: Observed) {
+        let estimated = observed.own_estimates.clone();
+        self.push(arm, system.to_owned(), estimated, vec![], vec![], observed);
+    }
+
+    /// Adds a plan that was made by the estimates of `estimator`, or by DataFusion's own.
+    pub(crate) fn add_planned(
+        &mut self,
+        arm: &str,
+        estimator: Option<String>,
+        planned: &Planned,
+        observed: Observed,
+    ) -> Result<()> {
+        let (estimator, estimated, sources) = match estimator {
             Some(name) => {
-                let estimated = estimates_of(&planned.plan, &planned.lines, &observed);
-                (name, estimated)
+                let lines = estimates_of(&planned.plan, &planned.lines, &observed);
+                let rows = lines.iter().map(|line| line.map(|line| line.est_rows));
+                let sources = lines
+                    .iter()
+                    .map(|line| line.map(|line| line.source.as_str()));
+                let sources = sources.map(|source| source.map(str::to_owned));
+                (name, rows.collect(), sources.collect())
             }
-            None => ("DataFusion".to_owned(), observed.own_estimates),
+            None => {
+                let own = observed.own_estimates.clone();
+                ("DataFusion".to_owned(), own, vec![])
+            }
         };
-        let regions = planned.regions.iter().map(|region| {
+        let regions = planned.explained().map(|region| {
             let mut region = serde_json::to_value(region)?;
             shorten(&mut region);
             Ok(region)
         });
+        let regions = regions.collect::<Result<_>>()?;
+        self.push(arm, estimator, estimated, sources, regions, observed);
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        arm: &str,
+        estimator: String,
+        estimated: Vec<Option<f64>>,
+        sources: Vec<Option<String>>,
+        regions: Vec<Value>,
+        observed: Observed,
+    ) {
         let plan = Plan {
             operators: observed.operators,
         };
@@ -103,12 +146,12 @@ impl QueryDetails {
                 .into_iter()
                 .map(|rows| rows.and_then(rounded))
                 .collect(),
+            sources,
             rows: observed.rows,
             elapsed_us: observed.elapsed_us,
             cut: observed.cut,
-            regions: regions.collect::<Result<_>>()?,
+            regions,
         });
-        Ok(())
     }
 }
 

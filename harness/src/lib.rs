@@ -15,22 +15,28 @@
 //! |---|---|
 //! | `cli`, `commands` | the command line, one file a command |
 //! | `suite`, `tables`, `data` | queries and tables: found in folders, or made |
-//! | `arm`, `session` | what plans the queries, and its DataFusion session |
+//! | `import` | suites of published CSV files |
+//! | `arm`, `arms_file`, `session` | what plans the queries, and its DataFusion session |
 //! | `injection` | estimators with a file behind them, and their sessions |
 //! | `statistics` | filling the catalog |
 //! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
-//! | `rows`, `compare`, `shape` | results; whether two are the same; what a query promises of its own |
+//! | `peers` | other systems over the same files |
+//! | `rows`, `compare`, `agreement`, `shape` | results; whether two are the same; what a query promises of its own |
 //! | `fingerprint` | whether two plans are the same |
 //! | `calibration` | what the steps of joins and scans cost on this machine |
 //! | `operators`, `matching`, `details` | the plan that ran: what its operators counted, and the estimates that belong to them |
+//! | `alternatives`, `explanation` | the join trees that a search did not take; what `explain` says of a query |
 //! | `truth`, `quality` | true rows of sub-plans, read and counted; how far estimates are from them |
-//! | `record`, `summary`, `machine` | what a run leaves behind, and what it adds up to |
-//! | `bootstrap`, `report`, `comparison` | intervals of ratios; what a report says of a run; what differs between two |
+//! | `record`, `resume`, `summary`, `machine` | what a run leaves behind, how it goes on, and what it adds up to |
+//! | `bootstrap`, `correlation`, `report`, `comparison` | intervals of ratios; costs against times; what a report says of a run; what differs between two |
 //! | `render` | tables, READMEs, explanations, reports |
 //!
 //! Measuring, recording and rendering are apart: what is rendered can be made again from what was recorded.
 
+mod agreement;
+mod alternatives;
 mod arm;
+mod arms_file;
 mod bench;
 mod bootstrap;
 mod calibration;
@@ -38,19 +44,24 @@ mod cli;
 mod commands;
 mod compare;
 mod comparison;
+mod correlation;
 mod data;
 mod details;
+mod explanation;
 mod fingerprint;
+mod import;
 mod injection;
 mod interrupt;
 mod machine;
 mod matching;
 mod measure;
 mod operators;
+mod peers;
 mod quality;
 mod record;
 mod render;
 mod report;
+mod resume;
 mod rows;
 mod session;
 mod shape;
@@ -138,6 +149,15 @@ fn one_line(error: &anyhow::Error) -> String {
         }
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The tutorials, whose code is compiled with the tests.
+#[cfg(doctest)]
+mod tutorials {
+    #[doc = include_str!("../../docs/own-estimator.md")]
+    struct OwnEstimator;
+    #[doc = include_str!("../../docs/use-in-your-application.md")]
+    struct UseInYourApplication;
 }
 
 #[cfg(test)]

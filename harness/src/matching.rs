@@ -24,45 +24,40 @@ struct Branch {
     inputs: Vec<Branch>,
 }
 
-/// By operator: the rows that the logical plan's estimator expects, for joins and for what goes into them. `lines` are the
+/// By operator: what the logical plan's estimator says of its rows, for joins and for what goes into them. `lines` are the
 /// estimates of `plan` in the order of `EXPLAIN`.
-pub(crate) fn estimates_of(
+pub(crate) fn estimates_of<'a>(
     plan: &LogicalPlan,
-    lines: &[PlanLine],
+    lines: &'a [PlanLine],
     observed: &Observed,
-) -> Vec<Option<f64>> {
-    let mut estimates = vec![None; observed.operators.len()];
+) -> Vec<Option<&'a PlanLine>> {
+    let mut places = vec![None; observed.operators.len()];
     let logical = logical_query(plan, &mut 0);
     let physical = physical(observed, &mut 0);
     if let (Some(logical), Some(physical)) = (logical, physical) {
-        let rows = |at: usize| lines.get(at).map(|line| line.est_rows);
-        assign(&logical, &physical, &rows, &mut estimates);
+        assign(&logical, &physical, &mut places);
     }
-    estimates
+    let line = |place: Option<usize>| lines.get(place?);
+    places.into_iter().map(line).collect()
 }
 
-/// Gives the estimates of one branch to the other.
-fn assign(
-    logical: &Branch,
-    physical: &Branch,
-    rows: &impl Fn(usize) -> Option<f64>,
-    estimates: &mut [Option<f64>],
-) {
+/// Gives the places of one branch's nodes to the other's.
+fn assign(logical: &Branch, physical: &Branch, places: &mut [Option<usize>]) {
     if logical.tables != physical.tables || logical.inputs.len() != physical.inputs.len() {
         return;
     }
-    if let Some(place) = estimates.get_mut(physical.top) {
-        *place = rows(logical.top);
+    if let Some(place) = places.get_mut(physical.top) {
+        *place = Some(logical.top);
     }
     match (&logical.join, &physical.join) {
         (None, None) => {
             for (logical, physical) in logical.inputs.iter().zip(&physical.inputs) {
-                assign(logical, physical, rows, estimates);
+                assign(logical, physical, places);
             }
         }
         (Some(keys), Some(found)) => {
-            if let Some(place) = estimates.get_mut(physical.node) {
-                *place = rows(logical.node);
+            if let Some(place) = places.get_mut(physical.node) {
+                *place = Some(logical.node);
             }
             let ([left, right], [first, second]) = (&logical.inputs[..], &physical.inputs[..])
             else {
@@ -83,8 +78,8 @@ fn assign(
                 true => (right, left),
                 false => (left, right),
             };
-            assign(left, first, rows, estimates);
-            assign(right, second, rows, estimates);
+            assign(left, first, places);
+            assign(right, second, places);
         }
         _ => {}
     }
@@ -256,11 +251,11 @@ mod tests {
             operators,
             ..Observed::default()
         };
-        assert_eq!(
-            estimates_of(&plan, &lines, &observed),
-            expected,
-            "{sql}\n{plan}"
-        );
+        let found: Vec<Option<f64>> = estimates_of(&plan, &lines, &observed)
+            .into_iter()
+            .map(|line| line.map(|line| line.est_rows))
+            .collect();
+        assert_eq!(found, expected, "{sql}\n{plan}");
     }
 
     /// The joins of `t`, `u` and `v` in that order have the lines: join, join, t, u, v.

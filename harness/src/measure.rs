@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::bench::{Attempt, Done, Rows, Runner};
 use crate::fingerprint::fingerprint;
 use crate::interrupt::Interrupt;
-use crate::operators::Sketch;
+use crate::operators::{Observed, Sketch};
 use crate::rows::{Digest, Table};
 use crate::shape::{returns_rows, shape, without_limit};
 use crate::suite::Query;
@@ -160,6 +160,28 @@ async fn run_statements(
     })
 }
 
+/// The plan of the last statement that returns rows, which is not run; those before it are.
+pub(crate) async fn sketch(
+    context: &SessionContext,
+    sql: &str,
+    tables: &[TablePath],
+) -> Result<Observed> {
+    let context = SessionContext::new_with_state(context.state());
+    let mut last = None;
+    for statement in parse(sql)? {
+        let state = context.state();
+        let plan = state.statement_to_plan(statement).await?;
+        if returns_rows(&plan) {
+            let physical = state.create_physical_plan(&plan).await?;
+            last = Some(Sketch::of(&physical, tables));
+        } else {
+            context.execute_logical_plan(plan).await?.collect().await?;
+        }
+    }
+    let sketch = last.ok_or_else(|| anyhow!("no statement returns rows"))?;
+    Ok(sketch.observe())
+}
+
 /// Collects a result, and no more of it than memory should hold.
 #[derive(Default)]
 struct Kept {
@@ -193,6 +215,7 @@ impl Kept {
             return Ok(Rows {
                 digest,
                 table: None,
+                foreign: false,
             });
         }
         let table = Table {
@@ -202,6 +225,7 @@ impl Kept {
         Ok(Rows {
             digest: Digest::of(&table)?,
             table: Some(table),
+            foreign: false,
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::details::{QueryDetails, to_json};
 use crate::machine::{Machine, Versions};
 use crate::render::{self, markdown};
 use crate::report::Report;
+use crate::suite::natural_order;
 use crate::summary::{QuerySummary, summarize};
 
 const RUN: &str = "run.json";
@@ -102,6 +103,9 @@ pub(crate) struct Run {
     pub(crate) finished: Option<String>,
     /// Ended by Ctrl-C, so that queries may be missing.
     pub(crate) interrupted: bool,
+    /// When it went on after that, or after a crash.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resumed: Vec<String>,
     pub(crate) suite: String,
     /// Absent for data that was not made here.
     pub(crate) scale: Option<f64>,
@@ -111,6 +115,9 @@ pub(crate) struct Run {
     pub(crate) warmup: u32,
     pub(crate) timeout_s: f64,
     pub(crate) threads: usize,
+    /// What shuffled the order of queries and arms, if anything did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<u64>,
     /// The first one is what the others are compared with.
     pub(crate) arms: Vec<ArmRecord>,
     pub(crate) versions: Versions,
@@ -140,7 +147,10 @@ impl RunFolder {
             None => free_name(results, name),
         };
         if [RUN, RAW].iter().any(|file| path.join(file).exists()) {
-            bail!("{} already holds a run", path.display());
+            bail!(
+                "{} already holds a run: --resume goes on with it",
+                path.display()
+            );
         }
         let mut folder = Self {
             created: missing_folders(&path),
@@ -155,6 +165,30 @@ impl RunFolder {
             )
         })?;
         Ok(folder)
+    }
+
+    /// Takes up a folder that holds these samples, and perhaps more that are to go.
+    pub(crate) fn reopen(path: &Path, samples: Vec<Sample>) -> Result<Self> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        for sample in &samples {
+            csv.serialize(sample)?;
+        }
+        let text = csv.into_inner()?;
+        let recorded = !samples.is_empty();
+        let raw = path.join(RAW);
+        match recorded {
+            true => replace(path, RAW, &String::from_utf8(text)?)?,
+            false if raw.exists() => {
+                fs::remove_file(&raw).with_context(|| format!("cannot write {}", raw.display()))?
+            }
+            false => {}
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            created: vec![],
+            recorded,
+            samples,
+        })
     }
 
     /// Where it is.
@@ -191,6 +225,11 @@ impl RunFolder {
         run.summary
             .push(summarize(query, &arms, &done.samples, &done.agreements));
         run.details.push(details);
+        // In the order of people, whatever the order in which they ran.
+        run.summary
+            .sort_by(|a, b| natural_order(&a.query, &b.query));
+        run.details
+            .sort_by(|a, b| natural_order(&a.query, &b.query));
         self.append_raw(&done.samples)?;
         self.recorded = true;
         self.samples.extend(done.samples);
@@ -279,11 +318,30 @@ pub(crate) fn load(folder: &Path) -> Result<(Run, Vec<Sample>)> {
     let path = folder.join(RAW);
     let reading = || format!("cannot read {}", path.display());
     let mut csv = csv::Reader::from_path(&path).with_context(reading)?;
-    let samples = csv
-        .deserialize()
-        .collect::<Result<_, _>>()
-        .with_context(reading)?;
+    let mut samples: Vec<Sample> = vec![];
+    for sample in csv.deserialize() {
+        match sample {
+            Ok(sample) => samples.push(sample),
+            // The last line may be a part of one, where the process was killed or the disk was full.
+            Err(_) if run.finished.is_none() => break,
+            Err(error) => return Err(error).with_context(reading),
+        }
+    }
     Ok((run, samples))
+}
+
+/// Whether a folder holds a run that can be read: one that was killed before its first query was recorded does not.
+pub(crate) fn holds_run(folder: &Path) -> bool {
+    folder.join(RUN).is_file() && folder.join(RAW).is_file()
+}
+
+/// Removes samples that no `run.json` tells of.
+pub(crate) fn remove_orphans(folder: &Path) -> Result<()> {
+    let raw = folder.join(RAW);
+    match !folder.join(RUN).is_file() && raw.is_file() {
+        true => fs::remove_file(&raw).with_context(|| format!("cannot write {}", raw.display())),
+        false => Ok(()),
+    }
 }
 
 /// What in a run does not fit together, if anything: files may come from anywhere.

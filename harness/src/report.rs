@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::bootstrap::{self, Interval, Resampled};
+use crate::correlation::{CostAgainstTime, cost_against_time};
 use crate::details::{ArmDetails, QueryDetails};
 use crate::machine::{Machine, Versions};
 use crate::operators::Operator;
@@ -29,6 +30,8 @@ pub(crate) struct Report<'a> {
     /// q-errors of joins.
     pub(crate) boxes: Vec<QErrors>,
     pub(crate) details: &'a [QueryDetails],
+    /// The query that the page is about, where it is about one alone.
+    pub(crate) only: Option<&'a str>,
 }
 
 /// Where and how a run was made.
@@ -129,6 +132,8 @@ pub(crate) struct Coverage {
 pub(crate) struct QueryReport<'a> {
     query: &'a str,
     arms: Vec<CellReport<'a>>,
+    /// Where at least five arms have both.
+    cost_against_time: Option<CostAgainstTime>,
 }
 
 /// One query under one arm.
@@ -208,9 +213,15 @@ impl<'a> Report<'a> {
                         }),
                     }
                 });
+                let cells: Vec<CellReport<'_>> = cells.collect();
+                let details = run.details.iter().find(|own| own.query == summary.query);
+                let times: Vec<(&str, Option<f64>)> = (summary.arms.iter().zip(&cells))
+                    .map(|(arm, cell)| (arm.arm.as_str(), cell.total_ms))
+                    .collect();
                 QueryReport {
                     query: &summary.query,
-                    arms: cells.collect(),
+                    cost_against_time: details.and_then(|own| cost_against_time(own, &times)),
+                    arms: cells,
                 }
             })
             .collect::<Vec<_>>();
@@ -227,6 +238,7 @@ impl<'a> Report<'a> {
             boxes: boxes(&run.arms, &judged),
             queries,
             details: &run.details,
+            only: None,
         }
     }
 }
@@ -470,6 +482,7 @@ mod tests {
             plan: 0,
             estimator: "textbook".to_owned(),
             estimated: vec![Some(10.0), Some(4.0), None, None, Some(9.0), None],
+            sources: vec![],
             rows: vec![Some(40), Some(4), Some(1), Some(1), Some(1), Some(1)],
             elapsed_us: vec![],
             cut: vec![],

@@ -62,6 +62,14 @@ pub(crate) struct Digest {
 }
 
 impl Digest {
+    /// Of rows that are not known but by their number.
+    pub(crate) fn of_number(rows: u64) -> Self {
+        Self {
+            rows,
+            ..Self::default()
+        }
+    }
+
     /// Counts the rows of `batch` in.
     pub(crate) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows() as u64;

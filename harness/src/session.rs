@@ -25,7 +25,9 @@ use joinwright_optimizer::{
     observe,
 };
 use joinwright_stats::Catalog;
+use serde::Serialize;
 
+use crate::alternatives::{Alternatives, Recordings};
 use crate::arm::{Arm, Kind, KnownParts, Parts};
 use crate::calibration::read_constants;
 use crate::injection;
@@ -43,6 +45,8 @@ pub(crate) struct Session {
     kind: Kind,
     ordering: JoinOrdering,
     catalog: Arc<Catalog>,
+    /// Where searches are watched.
+    recordings: Option<Recordings>,
 }
 
 /// A query that is planned, and not run.
@@ -52,6 +56,28 @@ pub(crate) struct Planned {
     pub(crate) lines: Vec<PlanLine>,
     /// The regions of adjacent joins.
     pub(crate) regions: Vec<Trace>,
+    /// By region, where the session looks at them: the trees that were not taken.
+    pub(crate) alternatives: Vec<Option<Alternatives>>,
+}
+
+/// A region of joins, with the trees that were not taken where they were looked at.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct ExplainedRegion<'a> {
+    #[serde(flatten)]
+    pub(crate) trace: &'a Trace,
+    #[serde(flatten)]
+    pub(crate) others: Option<&'a Alternatives>,
+}
+
+impl Planned {
+    /// The regions with what is known of each.
+    pub(crate) fn explained(&self) -> impl Iterator<Item = ExplainedRegion<'_>> {
+        let region = |(at, trace)| ExplainedRegion {
+            trace,
+            others: self.alternatives.get(at).and_then(Option::as_ref),
+        };
+        self.regions.iter().enumerate().map(region)
+    }
 }
 
 /// The names that an arm may use.
@@ -73,6 +99,8 @@ pub(crate) enum Purpose {
     Run,
     /// With a trace of each region and the time of its search.
     Explain,
+    /// And with the trees that the search did not take.
+    Alternatives,
 }
 
 impl Session {
@@ -96,7 +124,7 @@ impl Session {
         let config = SessionConfig::new()
             .with_target_partitions(threads)
             .with_information_schema(true);
-        let explain = purpose == Purpose::Explain;
+        let explain = purpose != Purpose::Run;
         let mut registry = registry.clone();
         let mut constants = CostConstants::default();
         if let Kind::Joinwright(Parts {
@@ -106,6 +134,16 @@ impl Session {
         {
             constants = read_constants(Path::new(file))?;
             registry.add_cost_model(Arc::new(HashJoin::new(constants.hash_join, threads)));
+        }
+        let mut recordings = None;
+        let mut watched = None;
+        if let Kind::Joinwright(parts) = &arm.kind
+            && purpose == Purpose::Alternatives
+        {
+            let own = parts.enumerator.clone();
+            let enumerator = own.unwrap_or_else(|| JoinwrightOptions::default().enumerator);
+            let recorded = recordings.insert(Recordings::default());
+            watched = recorded.watch(&mut registry, &enumerator);
         }
         let ordering = JoinOrdering {
             registry,
@@ -132,8 +170,13 @@ impl Session {
             kind: arm.kind.clone(),
             ordering,
             catalog: Arc::clone(catalog),
+            recordings,
         };
         session.set_parts()?;
+        if let Some(name) = watched {
+            // In place of a name with parameters, which the watched search has already.
+            session.set("joinwright.enumerator", &name)?;
+        }
         session.register(tables).await?;
         Ok(session)
     }
@@ -326,11 +369,16 @@ impl Session {
         let options = options(context);
         let snapshot = self.catalog.snapshot();
         let traced = self.ordering.trace.as_ref().map(TraceLog::take);
-        let regions = match (&self.kind, traced) {
+        let mut regions = match (&self.kind, traced) {
             (Kind::Joinwright(_), Some(regions)) => regions,
             _ => observe(&plan, &snapshot, &self.ordering, &options),
         };
+        let alternatives = match &self.recordings {
+            Some(recordings) => recordings.take(&mut regions),
+            None => vec![],
+        };
         Planned {
+            alternatives,
             lines: estimate_plan(&plan, &snapshot, &self.ordering, &options, false),
             regions,
             plan,

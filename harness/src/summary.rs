@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Agreement;
+use crate::agreement::Agreement;
 use crate::record::{Run, Sample, Status};
 
 /// One query, in `run.json`.
@@ -162,10 +162,10 @@ impl Overview {
     }
 
     /// Whether the run found a fault: rows differ, or an arm failed where the first one did not. A query that fails
-    /// under every arm, or takes too long, is none.
-    pub(crate) fn has_faults(&self) -> bool {
+    /// under every arm, or takes too long, is none; nor is one that another system cannot run, which arms behind the first `own` are.
+    pub(crate) fn has_faults(&self, own: usize) -> bool {
         let new_failures = self.lines.iter().any(|line| {
-            let mut cells = line.cells.iter();
+            let mut cells = line.cells.iter().take(own);
             let first = cells.next().is_some_and(|cell| cell.status == Status::Ok);
             first && cells.any(|cell| cell.status == Status::Error)
         });
@@ -322,7 +322,7 @@ mod tests {
         use Status::{Error, Ok, Timeout, Wrong};
         let check = |statuses: [Status; 2], expected| {
             let overview = overview(&[&[Ok, Ok], &statuses]);
-            assert_eq!(overview.has_faults(), expected, "{statuses:?}");
+            assert_eq!(overview.has_faults(2), expected, "{statuses:?}");
         };
         check([Ok, Ok], false);
         check([Ok, Wrong], true);
@@ -332,6 +332,8 @@ mod tests {
         check([Error, Error], false);
         check([Ok, Timeout], false);
         check([Timeout, Wrong], true);
+        assert!(!overview(&[&[Ok, Error]]).has_faults(1));
+        assert!(overview(&[&[Ok, Wrong]]).has_faults(1));
     }
 
     #[test]

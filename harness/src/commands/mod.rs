@@ -6,6 +6,7 @@ mod calibrate;
 mod compare;
 mod estimate;
 mod explain;
+mod import;
 mod joins;
 mod plan;
 mod report;
@@ -47,6 +48,7 @@ pub(crate) fn run(command: Command, registry: &Registry) -> Result<u8> {
         Command::Truth(args) => truth::run(args, registry),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Search(args) => search::run(args, registry),
         Command::Calibrate(args) => calibrate::run(args),
     }

@@ -110,7 +110,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::bench::{Agreement, QueryRun};
+    use crate::agreement::Agreement;
+    use crate::bench::QueryRun;
     use crate::details::QueryDetails;
     use crate::machine::{Machine, Versions};
     use crate::record::{ArmRecord, RunFolder, Status, load};
@@ -126,6 +127,7 @@ mod tests {
             started: "2026-01-02T03:04:05Z".to_owned(),
             finished: Some("2026-01-02T03:05:05Z".to_owned()),
             interrupted: false,
+            resumed: vec![],
             suite: "tpch".to_owned(),
             scale: Some(0.1),
             queries: 3,
@@ -133,6 +135,7 @@ mod tests {
             warmup: 1,
             timeout_s: 60.0,
             threads: 2,
+            seed: None,
             arms: vec![arm("default"), arm("joinwright")],
             versions: Versions {
                 joinwright: "0.1.0".to_owned(),

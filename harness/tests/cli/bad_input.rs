@@ -177,6 +177,26 @@ fn unknown_arms() {
 }
 
 #[test]
+fn broken_arms_files() {
+    let tiny = Tiny::write();
+    let bench = ["bench", "tiny suite", "--arms", "arms.toml"];
+    check(&tiny, &bench, "arms.toml");
+    for (text, named) in [
+        ("", "no arm"),
+        ("[[arm]]\nparts = 'fast'", "fast"),
+        (
+            "[[arm]]\nparts = 'default'\n[[arm]]\nparts = 'default'",
+            "default",
+        ),
+        ("[matrix]\ncost = ['fast']", "fast"),
+        ("[matrix", "arms.toml"),
+    ] {
+        fs::write(tiny.folder().join("arms.toml"), text).unwrap();
+        check(&tiny, &bench, named);
+    }
+}
+
+#[test]
 fn unknown_tables_and_columns_of_stats() {
     let tiny = Tiny::write();
     // `stats` opens the cache: what it leaves there is not looked at.
@@ -350,4 +370,16 @@ fn constants_that_cannot_be_read() {
         &["calibrate", "--out", "new", "--threads", "0"],
         "--threads",
     );
+}
+
+#[test]
+fn arms_do_not_have_the_names_of_peers() {
+    let tiny = Tiny::write();
+    let arms = "[[arm]]\nname = 'duckdb'\nparts = 'default'";
+    fs::write(tiny.folder().join("arms.toml"), arms).unwrap();
+    let bench = ["bench", "tiny suite", "--arms", "arms.toml"];
+    // Without the package a line says so first.
+    let run = joinwright(tiny.folder(), &[&bench[..], &["--peer", "duckdb"]].concat());
+    assert_eq!(run.status, 2);
+    assert!(run.stderr.contains("name of a peer"), "{}", run.stderr);
 }

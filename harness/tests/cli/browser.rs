@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::joinwright;
 use crate::report::{ODD_NAME, ODD_SQL, embedded, write_run};
 use crate::tiny::{QUERIES, Tiny};
 
@@ -423,5 +424,44 @@ fn the_report_works_in_a_browser() {
         alone.contains("xmlns=\"http://www.w3.org/2000/svg\"") && !alone.contains("var("),
         "{alone}"
     );
+    assert!(page.faults.is_empty(), "{:#?}", page.faults);
+}
+
+/// The page of an explanation is about one query, whatever its address says.
+#[test]
+fn an_explanation_works_in_a_browser() {
+    let Some(chromium) = chromium() else {
+        println!("skipped: no chromium, chromium-browser or google-chrome in PATH");
+        return;
+    };
+    let tiny = Tiny::write();
+    let mut page = Page::start(&chromium);
+    page.resize(1400, 1000);
+    for (name, option) in [
+        ("explain", "--arm=joinwright"),
+        ("explain analyze", "--analyze"),
+    ] {
+        let arguments = ["explain", "tiny suite", "q2", "--format", "html", option];
+        let file = tiny.folder().join(format!("{name}.html"));
+        fs::write(&file, joinwright(tiny.folder(), &arguments).ok()).unwrap();
+        page.open(&file);
+        assert_eq!(page.get(TITLE), "q2");
+        assert_eq!(page.get("document.querySelectorAll('nav').length"), 0);
+        let cards = "[...document.querySelectorAll('main section h2')].map((h) => h.textContent)";
+        let shown: Vec<String> = serde_json::from_value(page.get(cards)).unwrap();
+        for card in ["Plans", "Alternatives", "Join graph", "SQL"] {
+            assert!(
+                shown.iter().any(|own| own == card),
+                "no {card} in {shown:?}"
+            );
+        }
+        assert_eq!(shown.iter().any(|own| own == "Runs"), option == "--analyze");
+        page.picture(name);
+    }
+    assert_eq!(page.act("location.hash = '#q=q1'", TITLE), "q2");
+    page.resize(390, 844);
+    let width = page.act("location.hash = ''", "document.documentElement.scrollWidth");
+    assert!(width.as_u64().unwrap() <= 390);
+    page.picture("explain phone");
     assert!(page.faults.is_empty(), "{:#?}", page.faults);
 }

@@ -4,11 +4,16 @@ mod bad_input;
 mod browser;
 mod calibrate;
 mod commands;
+mod explain;
+mod import;
+mod peers;
 mod report;
+mod resume;
 mod search;
 mod statistics;
 mod tiny;
 mod truth;
+mod tutorial;
 
 use std::io::Write;
 use std::path::Path;

@@ -1,8 +1,19 @@
 // The charts of the overview. Each takes data and a width, and returns an SVG.
 
-/** Ticks of a logarithmic axis: 1, 2, 5 and their tenfolds, thinned until they fit. */
+/** Ticks of a logarithmic axis, about as far from each other: steps and their tenfolds, thinned until they fit. */
 function logTicks(low, high, most) {
-  for (const steps of [[1, 1.2, 1.5, 2, 3, 5, 7], [1, 1.5, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]]) {
+  // Within less than two doublings equal steps look even.
+  if (high / low < 3.2) {
+    for (const step of [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5].flatMap((s) => [s, s * 10, s * 100, s * 1000]).sort((a, b) => a - b)) {
+      const first = Math.ceil(low / step - 1e-9);
+      const count = Math.floor(high / step + 1e-9) - first + 1;
+      if (count <= Math.min(most, 7)) {
+        if (count < 2) break;
+        return Array.from({ length: count }, (_, at) => Number(((first + at) * step).toPrecision(4)));
+      }
+    }
+  }
+  for (const steps of [[1, 1.5, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]]) {
     const ticks = [];
     for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.ceil(Math.log10(high)); power++) {
       for (const step of steps) {
@@ -67,18 +78,20 @@ function ratioChart(items, width, label) {
       return;
     }
     const { ratio, interval: range, verdict } = item.ratio;
+    // Without an interval the side is all that can be told, and that palely.
+    const kind = verdict !== "unknown" ? verdict : ratio < 0.95 ? "faster" : ratio > 1.05 ? "slower" : "noise";
     const tip = item.query + ": " + factor(ratio) + (range ? ", 95 % interval " + interval(item.ratio) : "") +
       ", " + VERDICTS[verdict] + (item.samePlan ? "; same plan" : "");
     const link = svg("a", { href: queryHash(item.query), "aria-label": tip },
       svg("rect", { x: 0, y: y - step / 2, width, height: step, class: "hit" }),
       svg("title", {}, tip),
-      svg("text", { x: left - 10, y: y + 4, "text-anchor": "end" }, shortened(item.query, Math.floor(left / 7))));
+      svg("text", { x: left - 10, y: y + 4, "text-anchor": "end" }, fitted(item.query, left - 14) || shortened(item.query, 4)));
     if (range) {
       link.append(svg("line", { x1: x(range.low), x2: x(range.high), y1: y, y2: y, class: "s-" + verdict, "stroke-width": 2.5,
         opacity: 0.55, "stroke-linecap": "round" }));
     }
     // A plan that is the same has a hollow mark: what differs is the time of planning, or noise.
-    link.append(svg("circle", { cx: x(ratio), cy: y, r: 4.2, class: "f-" + verdict + " s-" + verdict, "stroke-width": 1.6,
+    link.append(svg("circle", { cx: x(ratio), cy: y, r: 4.2, class: "f-" + kind + " s-" + kind, opacity: verdict === "unknown" ? 0.6 : 1, "stroke-width": 1.6,
       style: item.samePlan ? "fill: var(--surface)" : null }));
     link.append(svg("text", { x: width - right + 12, y: y + 4, class: "num" }, ratio.toFixed(2)));
     if (!narrow) {
@@ -91,30 +104,29 @@ function ratioChart(items, width, label) {
 
 /** Points `{query, x, y}` in milliseconds on two equal logarithmic axes, with the line where both are equal. */
 function timeScatter(points, names, width, label) {
-  const size = Math.min(width, 460);
-  const [left, bottom, top] = [52, 44, 10];
+  const [left, bottom, top, height] = [52, 44, 10, Math.min(380, Math.max(260, width))];
   const values = points.flatMap((point) => [point.x, point.y]).filter((value) => value > 0);
   const low = Math.min(...values) * 0.85;
   const high = Math.max(...values) * 1.18;
-  const x = logScale(low, high, left, size - 8);
-  const y = logScale(low, high, size - bottom, top);
-  const chart = svg("svg", { viewBox: "0 0 " + size + " " + size, width: size, height: size, role: "img", "aria-label": label });
+  const x = logScale(low, high, left, width - 8);
+  const y = logScale(low, high, height - bottom, top);
+  const chart = svg("svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "img", "aria-label": label });
   for (const tick of logTicks(low, high, 6)) {
     chart.append(
-      svg("line", { x1: x(tick), x2: x(tick), y1: top, y2: size - bottom, class: "grid" }),
-      svg("line", { x1: left, x2: size - 8, y1: y(tick), y2: y(tick), class: "grid" }),
-      svg("text", { x: x(tick), y: size - bottom + 16, "text-anchor": "middle", class: "num muted" }, tickText(tick)),
+      svg("line", { x1: x(tick), x2: x(tick), y1: top, y2: height - bottom, class: "grid" }),
+      svg("line", { x1: left, x2: width - 8, y1: y(tick), y2: y(tick), class: "grid" }),
+      svg("text", { x: x(tick), y: height - bottom + 16, "text-anchor": "middle", class: "num muted" }, tickText(tick)),
       svg("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end", class: "num muted" }, tickText(tick)));
   }
   chart.append(
     svg("line", { x1: x(low), y1: y(low), x2: x(high), y2: y(high), class: "one" }),
-    svg("text", { x: (left + size) / 2, y: size - 8, "text-anchor": "middle", class: "muted" }, names[0] + ", ms"),
-    svg("text", { x: 12, y: (size - bottom) / 2, "text-anchor": "middle", class: "muted",
-      transform: "rotate(-90 12 " + (size - bottom) / 2 + ")" }, names[1] + ", ms"));
+    svg("text", { x: (left + width) / 2, y: height - 8, "text-anchor": "middle", class: "muted" }, names[0] + ", ms"),
+    svg("text", { x: 12, y: (height - bottom) / 2, "text-anchor": "middle", class: "muted",
+      transform: "rotate(-90 12 " + (height - bottom) / 2 + ")" }, names[1] + ", ms"));
   const distance = (point) => Math.abs(point.y - point.x);
   const far = [...points].sort((a, b) => distance(b) - distance(a)).slice(0, 4);
-  // A label stands left of its point, where no other point is.
-  const free = (point) => points.every((other) => other === point || Math.abs(y(other.y) - y(point.y)) > 11 ||
+  // A label stands left of its point, where there is room and no other point.
+  const free = (point) => x(point.x) - 10 - textWidth(point.query) > left && points.every((other) => other === point || Math.abs(y(other.y) - y(point.y)) > 11 ||
     x(other.x) > x(point.x) + 6 || x(other.x) < x(point.x) - 16 - textWidth(point.query));
   for (const point of points) {
     const tip = point.query + ": " + time(point.x) + " and " + time(point.y);
@@ -199,5 +211,58 @@ function runStrip(cells, arms, width) {
       chart.append(svg("text", { x: width - 62, y: y + 4, class: "num" }, time(cells[at].total_ms)));
     }
   });
+  return chart;
+}
+
+/** The costs of random join trees over that of the one taken: their quartiles and range on a logarithmic axis, with the one taken at 1. */
+function spaceStrip(space, width) {
+  const [left, right, height, middle] = [16, 16, 74, 28];
+  const at = (share) => space.ratios[Math.round(share * (space.ratios.length - 1))];
+  const low = Math.min(0.8, at(0)) * 0.95;
+  const high = Math.max(1.5, at(1)) * 1.1;
+  const x = logScale(low, high, left, width - right);
+  const chart = svg("svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "img", "aria-label":
+    "Costs of random join trees over that of the one taken: from " + factor(at(0)) + " to " + factor(at(1)) + ", median " + factor(at(0.5)) });
+  for (const tick of logTicks(low, high, width < 520 ? 5 : 10)) {
+    chart.append(svg("line", { x1: x(tick), x2: x(tick), y1: 8, y2: height - 26, class: "grid" }),
+      svg("text", { x: x(tick), y: height - 10, "text-anchor": "middle", class: "num muted" }, tickText(tick) + "×"));
+  }
+  const color = "fill: var(--noise)";
+  chart.append(svg("line", { x1: x(at(0)), x2: x(at(1)), y1: middle, y2: middle, class: "s-noise", "stroke-width": 1.5 }),
+    svg("rect", { x: x(at(0.25)), width: Math.max(1, x(at(0.75)) - x(at(0.25))), y: middle - 8, height: 16, rx: 2, style: color, opacity: 0.5 }),
+    svg("line", { x1: x(at(0.5)), x2: x(at(0.5)), y1: middle - 8, y2: middle + 8, style: "stroke: var(--text)", "stroke-width": 1.6 }));
+  for (const ratio of space.ratios) {
+    chart.append(svg("circle", { cx: x(ratio), cy: middle, r: 2.6, style: color, opacity: 0.8 }, svg("title", {}, factor(ratio) + "×")));
+  }
+  chart.append(svg("path", { d: "M" + x(1) + " " + (middle - 9) + "l6 9l-6 9l-6 -9z", class: "f-faster" }, svg("title", {}, "the tree taken")));
+  return chart;
+}
+
+/** The estimated cost of each arm of a query against its time, both logarithmic. */
+function costScatter(found, arms, width) {
+  const [left, right, top, bottom, height] = [60, 16, 12, 44, 300];
+  const spread = (values) => [Math.min(...values) / 1.15, Math.max(...values) * 1.15];
+  const cost = (point) => Math.max(1, point.cost);
+  const [lowest, highest] = spread(found.points.map(cost));
+  const [fastest, slowest] = spread(found.points.map((point) => point.total_ms));
+  const x = logScale(lowest, highest, left, width - right);
+  const y = logScale(fastest, slowest, height - bottom, top);
+  const chart = svg("svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "img", "aria-label": "Estimated cost against time" });
+  for (const tick of logTicks(lowest, highest, width < 520 ? 4 : 8)) {
+    chart.append(svg("line", { x1: x(tick), x2: x(tick), y1: top, y2: height - bottom, class: "grid" }),
+      svg("text", { x: x(tick), y: height - bottom + 16, "text-anchor": "middle", class: "num muted" }, tickText(tick)));
+  }
+  for (const tick of logTicks(fastest, slowest, 6)) {
+    chart.append(svg("line", { x1: left, x2: width - right, y1: y(tick), y2: y(tick), class: "grid" }),
+      svg("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end", class: "num muted" }, tickText(tick)));
+  }
+  chart.append(svg("text", { x: (left + width) / 2, y: height - 8, "text-anchor": "middle", class: "muted" }, "cost by " + found.cost_model),
+    svg("text", { x: 12, y: (height - bottom) / 2, "text-anchor": "middle", class: "muted",
+      transform: "rotate(-90 12 " + (height - bottom) / 2 + ")" }, "ms"));
+  for (const point of found.points) {
+    const tip = arms[point.arm].name + ": cost " + rows(point.cost) + ", " + time(point.total_ms);
+    chart.append(svg("circle", { cx: x(cost(point)), cy: y(point.total_ms), r: 5, style: "fill: " + armColor(point.arm), opacity: 0.8 },
+      svg("title", {}, tip)));
+  }
   return chart;
 }

@@ -33,7 +33,7 @@ function tiles(report, at) {
   };
   const extreme = (what, query) => {
     const ratio = cell(query);
-    return ratio && tile(what, el("a", { href: queryHash(query), class: kindOf(ratio), style: "text-decoration: none" }, factor(ratio.ratio) + "×"),
+    return ratio && tile(what, el("a", { href: queryHash(query), style: "text-decoration: none; color: inherit" }, factor(ratio.ratio) + "×"),
       [el("a", { href: queryHash(query) }, query), ", ", intervalNote(ratio)], kindOf(ratio));
   };
   const judged = against.faster + against.slower + against.noise;
@@ -77,7 +77,8 @@ function ratioCard(report, at) {
   return el("section", { class: "card" },
     el("div", { class: "head" }, el("h2", {}, "Runtime ratio by query"), saveButton(box, "runtime ratios " + name)),
     el("p", { class: "note" }, "Median time under " + name + " over the median under " + report.arms[0].name +
-      ", with bootstrap intervals of 95 %. Grey: the interval contains 1. Hollow: both ran the same plan",
+      (items.some((item) => item.ratio.interval) ? ", with bootstrap intervals of 95 %. Grey: the interval contains 1. "
+        : ". Pale: too few runs for an interval; grey: within 5 %. ") + "Hollow: both ran the same plan",
     spread ? "; the ratios of those " + against.same_plan + " lie between " + factor(spread.low) + " and " + factor(spread.high) +
       ", which is planning time and the noise of the machine." : "."),
     responsive(box, draw), toggle && el("div", { class: "controls" }, toggle));
@@ -205,7 +206,7 @@ function overviewPage(report, parameters) {
 function head(report) {
   const { run } = report;
   const title = run.suite + (run.scale === null ? "" : ", scale factor " + run.scale);
-  document.title = title + " – joinwright";
+  document.title = (report.only ? report.only + ", " : "") + title + " – joinwright";
   const themes = () => {
     const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -214,8 +215,8 @@ function head(report) {
   };
   document.getElementById("top").replaceChildren(
     el("h1", {}, el("a", { href: "#" }, title)),
-    el("div", { class: "sub" }, report.arms.map((arm) => arm.name).join(" · ") + " — " + run.started.slice(0, 10) + ", medians of " +
-      run.runs + (run.runs === 1 ? " run" : " runs") + ", " + run.threads + (run.threads === 1 ? " thread" : " threads")),
+    el("div", { class: "sub" }, report.arms.map((arm) => arm.name).join(" · ") + " — " + run.started.slice(0, 10) + ", " +
+      (report.only === null ? "medians of " + run.runs + (run.runs === 1 ? " run" : " runs") : run.runs ? "run once" : "not run") + ", " + run.threads + (run.threads === 1 ? " thread" : " threads")),
     el("div", { class: "tools" }, el("button", { type: "button", id: "theme", onclick: themes, "aria-label": "Light or dark" }, "◐")));
   const { machine, versions } = run;
   const facts = [
@@ -224,12 +225,12 @@ function head(report) {
       machine.memory_bytes ? (machine.memory_bytes / 2 ** 30).toFixed(1) + " GiB" : null, machine.os].filter(Boolean).join(", ")],
     ["versions", "joinwright " + versions.joinwright + (versions.commit ? " (" + versions.commit + ")" : "") + ", DataFusion " + versions.datafusion +
       ", Arrow " + versions.arrow + (versions.rustc ? ", " + versions.rustc : "") + (versions.optimized ? "" : ", NOT an optimized build")],
-    ["runs", run.runs + " after " + run.warmup + " of warm-up, arms interleaved; started " + run.started + (run.finished ? ", finished " + run.finished : "")],
+    report.only === null && ["runs", run.runs + " after " + run.warmup + " of warm-up, arms interleaved; started " + run.started + (run.finished ? ", finished " + run.finished : "")],
     ...report.arms.filter((arm) => Object.keys(arm.options).length).map((arm) =>
       [arm.name, Object.entries(arm.options).map(([key, value]) => key + "=" + value).join(", ")]),
-  ];
+  ].filter(Boolean);
   document.getElementById("foot").replaceChildren(el("dl", {}, facts.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
-    "All numbers are made from run.json and raw.csv, which lie beside this file.");
+    report.only === null ? "All numbers are made from run.json and raw.csv, which lie beside this file." : "");
 }
 
 function start() {
@@ -238,7 +239,7 @@ function start() {
   let shown = null;
   const show = () => {
     const parameters = new URLSearchParams(location.hash.slice(1));
-    const query = parameters.get("q");
+    const query = report.only !== null ? report.only : parameters.get("q");
     main.replaceChildren(...(query !== null ? queryPage(report, query, parameters) : overviewPage(report, parameters)).filter(Boolean));
     if (shown !== null && shown !== query) {
       scrollTo(0, 0);

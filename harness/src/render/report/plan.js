@@ -10,7 +10,7 @@ function planTree(plan, arm) {
     const operator = plan.operators[at];
     const node = {
       at, name: operator.o, text: operator.t || "", partitions: operator.p, joins: Boolean(operator.j), table: operator.s,
-      estimated: arm.estimated[at], rows: arm.rows[at], us: arm.elapsed_us[at], cut: cut.has(at), inputs: [],
+      estimated: arm.estimated[at], source: (arm.sources || [])[at], rows: arm.rows[at], us: arm.elapsed_us[at], cut: cut.has(at), inputs: [],
     };
     for (let input = 0; input < (operator.c || 0) && next < plan.operators.length; input++) node.inputs.push(build());
     if (node.joins && !node.cut && known(node.estimated) && known(node.rows)) {
@@ -20,6 +20,11 @@ function planTree(plan, arm) {
     return node;
   };
   return build();
+}
+
+/** HASH_JOIN as HashJoin. */
+function capitalized(name) {
+  return name.toLowerCase().split("_").map((word) => word.slice(0, 1).toUpperCase() + word.slice(1)).join("");
 }
 
 function known(value) {
@@ -64,6 +69,13 @@ const EXCHANGES = {
 function operatorLabel(node) {
   const name = node.name.replace(/Exec$/, "");
   const part = (pattern) => (node.text.match(pattern) || [])[1];
+  // DuckDB's names are in capitals.
+  if (node.joins && part(/conditions=(.*)/)) {
+    return [capitalized(name), [part(/join type=(\w+)/), part(/conditions=(.*?)(?:, join type=|$)/)].filter(Boolean).join(" · ").toLowerCase()];
+  }
+  if (node.name === node.name.toUpperCase()) {
+    return [node.table ? "Scan " + node.table : capitalized(name), node.text.replace(/, dynamic filters=.*$/, "").replace(/^filters=/, "")];
+  }
   if (node.joins) {
     const kind = part(/join_type=(\w+)/);
     const mode = part(/mode=(\w+)/);
@@ -103,9 +115,12 @@ function planRows(root) {
 /** Draws a plan; `select` is called with the operator that the reader picks. */
 function drawPlan(root, width, label, select) {
   const list = planRows(root);
-  const [step, top, indent] = [21, 30, 18];
-  const drawn = Math.max(width, 520);
-  const columns = { estimated: drawn - 184, rows: drawn - 116, error: drawn - 62, us: drawn - 4 };
+  const [step, top, indent] = [21, 30, width < 480 ? 9 : 18];
+  // A phone shows the rows; the work of an operator is told when it is picked.
+  const narrow = width < 480;
+  const drawn = Math.max(width, narrow ? 300 : 520);
+  const columns = narrow ? { estimated: drawn - 106, rows: drawn - 50, error: drawn - 4, us: null }
+    : { estimated: drawn - 184, rows: drawn - 116, error: drawn - 62, us: drawn - 4 };
   const height = top + list.length * step + 6;
   let worst = null;
   let slowest = 0;
@@ -115,7 +130,7 @@ function drawPlan(root, width, label, select) {
   }
   const drawing = svg("svg", { viewBox: "0 0 " + drawn + " " + height, width: drawn, height, role: "tree", "aria-label": label });
   for (const [column, name] of [["estimated", "expected"], ["rows", "rows"], ["error", "q-error"], ["us", "work"]]) {
-    drawing.append(svg("text", { x: columns[column], y: 14, "text-anchor": "end", class: "muted" }, name));
+    if (columns[column] !== null) drawing.append(svg("text", { x: columns[column], y: 14, "text-anchor": "end", class: "muted" }, name));
   }
   drawing.append(svg("line", { x1: 0, x2: drawn, y1: top - 8, y2: top - 8, class: "axis" }));
   const x = (row) => 16 + row.depth * indent;
@@ -171,7 +186,7 @@ function drawPlan(root, width, label, select) {
       group.append(svg("text", { x: columns.error, y: y(row) + 4, "text-anchor": "end", class: "num", "font-weight": node === worst ? 700 : 400,
         style: node === worst ? "fill: var(--slower)" : null }, factor(node.error)));
     }
-    if (known(node.us)) {
+    if (known(node.us) && columns.us !== null) {
       group.append(svg("rect", { x: columns.us - 50, y: y(row) + 6, width: 50 * node.us / Math.max(1, slowest), height: 2.5,
         style: "fill: var(--faint)", opacity: 0.7 }),
         svg("text", { x: columns.us, y: y(row) + 3, "text-anchor": "end", class: "num muted" }, time(node.us / 1000)));

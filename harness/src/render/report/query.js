@@ -35,18 +35,22 @@ function queryPage(report, name, parameters) {
   };
   const jump = el("select", { "aria-label": "Query", onchange: (event) => { location.hash = queryHash(event.target.value); } },
     report.queries.map((other) => el("option", { value: other.query, selected: other.query === name }, other.query)));
-  const page = [
+  // The page of an explanation stands alone.
+  const page = report.only !== null ? [el("div", { class: "title" }, el("h2", {}, name || "Query"))] : [
     el("nav", { class: "crumbs", "aria-label": "Queries" }, el("a", { href: "#" }, "← Overview"), el("span", { class: "grow" }),
       neighbor(-1, "‹ %"), jump, neighbor(1, "% ›")),
     el("div", { class: "title" }, el("h2", {}, name), verdictLine(report, query)),
-    timesCard(report, query),
   ];
+  if (query.arms.some((cell) => cell.times_ms.length || cell.status !== "ok")) page.push(timesCard(report, query));
   if (!details) {
     page.push(el("div", { class: "card" }, el("p", { class: "note" },
       "This run kept no SQL and no plans: it was made by an earlier version of the bench command.")));
     return page;
   }
   page.push(plansCard(report, details, parameters));
+  if (query.cost_against_time) page.push(costCard(report, query));
+  const others = alternativesCard(details, parameters);
+  if (others) page.push(others);
   const graph = graphCard(report, details, parameters);
   const sql = el("section", { class: "card" }, el("div", { class: "head" }, el("h2", {}, "SQL"),
     el("button", { type: "button", class: "quiet", onclick: (event) => copy(details.sql, event.target) }, "Copy")), sqlText(details.sql));
@@ -111,7 +115,7 @@ function plansCard(report, details, parameters) {
     detail.replaceChildren(el("strong", {}, node.name), node.text ? ": " + node.text : "", el("br"),
       [plural(node.partitions, "partition"), role && role + " side", known(node.rows) && plural(node.rows, "row"),
         known(node.estimated) && rows(node.estimated) + " expected", known(node.us) && time(node.us / 1000) + " of work",
-        node.cut && "rows cut by a LIMIT or a filter from above"].filter(Boolean).join(" · "));
+        known(node.estimated) && node.source && "from " + node.source.replace("_", " "), node.cut && "rows cut by a LIMIT or a filter from above"].filter(Boolean).join(" · "));
   };
   const shown = names.length === 1 || left === right ? trees.slice(0, 1) : trees;
   const columns = shown.map(({ arm, tree }) => {
@@ -124,13 +128,13 @@ function plansCard(report, details, parameters) {
     el("div", { class: "head" }, el("h2", {}, "Plans"), names.length > 1 && el("div", { class: "controls" },
       armChoice("left", names, left, (name) => go({ a: name })), armChoice("right", names, right, (name) => go({ b: name })))),
     el("p", { class: "note" }, names.length > 1 && same && left !== right ? "Both arms ran the same plan. " : "",
-      "Rows and work are of one execution; work adds up the partitions. Strokes between operators are partitions, up to four."),
+      report.run.runs ? "Rows and work are of one execution; work adds up the partitions. " : "", "Strokes between operators are partitions, up to four."),
     el("div", { class: "legend" },
       el("span", {}, el("i", { style: "background: var(--arm1); border-radius: 50%" }), "join"),
       el("span", {}, el("i", { style: "background: var(--mark); border-radius: 50%; transform: scale(.7)" }), "exchange between partitions"),
       !same && el("span", {}, el("i", { style: "background: var(--mark); width: 4px" }), "differs from the other plan (pale: only below)"),
-      el("span", {}, el("i", { style: "background: var(--slower-soft)" }), "worst estimate"),
-      el("span", {}, "≥: a LIMIT or a filter from above may have cut the rows, so there is no q-error")),
+      report.run.runs > 0 && el("span", {}, el("i", { style: "background: var(--slower-soft)" }), "worst estimate"),
+      report.run.runs > 0 && el("span", {}, "≥: a LIMIT or a filter from above may have cut the rows, so there is no q-error")),
     el("div", { class: shown.length > 1 ? "plans" : "" }, columns), detail);
 }
 
@@ -148,4 +152,55 @@ function graphCard(report, details, parameters) {
   const whose = names.length > 1 ? "Estimates and order of " + right + ". " : "";
   return el("section", { class: "card" }, el("h2", {}, "Join graph"), el("p", { class: "note" }, whose,
     "Discs grow with the logarithm of rows: pale those of the table, full those expected after its predicates. Dashed lines have no equality."), parts);
+}
+
+/** Trees that the search of the arm on the right did not take: what they cost, and which join makes them lose. */
+function alternativesCard(details, parameters) {
+  const { names, right } = chosenArms(details, parameters);
+  const arm = details.arms.find((own) => own.arm === right);
+  const regions = arm ? arm.regions.filter((region) => region.space || (region.alternatives || []).length) : [];
+  if (!regions.length) return null;
+  const parts = regions.map((region) => {
+    const box = region.space && region.space.ratios.length > 0 && responsive(el("div"), (width) => spaceStrip(region.space, width));
+    const { space } = region;
+    return [el("div", { class: "head controls" }, el("p", { class: "note", style: "margin: 0" },
+      arm.regions.length > 1 && el("strong", {}, "Region " + (region.region + 1) + ". "),
+      space && "Of " + rows(space.trees) + " join trees " + space.sampled + " were drawn at random: " +
+        (space.cheaper === 0 ? "none costs" : space.cheaper === 1 ? "one costs" : space.cheaper + " cost") + " less than the one taken."),
+    el("span", { class: "grow" }), box && saveButton(box, details.query + " plan space " + (region.region + 1))),
+    box, alternativesTable(region)];
+  });
+  return el("section", { class: "card" }, el("h2", {}, "Alternatives"), el("p", { class: "note" }, names.length > 1 ? "Of " + right + ". " : "",
+    "Other join trees under the same estimates and the same cost model, with the largest join that makes each lose."), parts);
+}
+
+function alternativesTable(region) {
+  if (!(region.alternatives || []).length) return null;
+  const join = (own) => own ? [rows(own.est_rows) + " rows of ", el("code", {}, own.relations.join(" + "))] : "";
+  const taken = { tree: region.tree, cost: region.cost, by: region.reordered ? "taken" : "taken, as written" };
+  const line = (own, ratio, why) => el("tr", {}, el("td", {}, rows(own.cost)), el("td", {}, ratio), el("td", { class: "left" }, own.by),
+    el("td", { class: "left wrap" }, el("code", {}, treeText(own.tree))), el("td", { class: "left wrap" }, why));
+  const lines = [line(taken, "1", "")];
+  if (region.reordered) {
+    lines.push(line({ tree: region.written, cost: region.written_cost, by: "as written" }, factor(region.written_cost / region.cost), ""));
+  }
+  for (const own of region.alternatives) {
+    const why = own.cost < region.cost ? "cheaper, but not by enough to leave the written order"
+      : [join(own.larger), own.larger && own.instead_of ? " in place of " : "", join(own.instead_of)];
+    lines.push(line(own, factor(own.ratio), why));
+  }
+  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {},
+    ["cost", "ratio"].map((name) => el("th", { scope: "col" }, name)),
+    ["by", "tree", "why it lost"].map((name) => el("th", { scope: "col", class: "left" }, name)))), el("tbody", {}, lines)));
+}
+
+/** Whether what costs less by the estimates of its arm ran faster. */
+function costCard(report, query) {
+  const found = query.cost_against_time;
+  const box = responsive(el("div"), (width) => costScatter(found, report.arms, width));
+  return el("section", { class: "card" }, el("div", { class: "head" }, el("h2", {}, "Cost against time"), saveButton(box, query.query + " cost")),
+    el("p", { class: "note" }, "The cost of each arm's join trees by its own estimates, and its median time. Spearman's rank correlation: " +
+      (found.spearman === null ? "none, since all are equal" : found.spearman.toFixed(2)) + "."),
+    el("div", { class: "legend" }, found.points.map((point) =>
+      el("span", {}, el("i", { style: "background: " + armColor(point.arm) }), report.arms[point.arm].name))), box);
 }

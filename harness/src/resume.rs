@@ -1,0 +1,147 @@
+//! Goes on with a run that was interrupted, or killed: what is recorded of a query is kept, and nothing of it is run again.
+//!
+//! A query's samples go into `raw.csv` before `run.json` tells of it, so samples of queries that `run.json` does not know belong to one
+//! that was not recorded in full: they are dropped, and the query runs anew.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::record::{Run, RunFolder, Sample, load};
+use crate::suite::Query;
+
+/// The run in `folder`, without what is not whole. It has to be the one that is `planned`: numbers of other arms, settings, or versions do
+/// not belong together.
+pub(crate) fn take_up(folder: &Path, planned: &Run, queries: &[Query]) -> Result<(RunFolder, Run)> {
+    let (mut run, mut samples) = load(folder)?;
+    if let Some(difference) = difference(&run, planned) {
+        bail!("cannot go on with {}: {difference}", folder.display());
+    }
+    for details in &run.details {
+        let query = queries.iter().find(|query| query.name == details.query);
+        match query {
+            None => bail!(
+                "cannot go on with {}: it has query {}, which is not to be run",
+                folder.display(),
+                details.query
+            ),
+            Some(query) if query.sql != details.sql => bail!(
+                "cannot go on with {}: query {} was another one",
+                folder.display(),
+                details.query
+            ),
+            Some(_) => {}
+        }
+    }
+    let known: BTreeSet<&str> = samples.iter().map(|s| s.query.as_str()).collect();
+    let known: BTreeSet<String> = known.into_iter().map(str::to_owned).collect();
+    run.summary.retain(|query| known.contains(&query.query));
+    let done: BTreeSet<&str> = run.summary.iter().map(|q| q.query.as_str()).collect();
+    run.details
+        .retain(|query| done.contains(query.query.as_str()));
+    samples.retain(|sample: &Sample| done.contains(sample.query.as_str()));
+    let folder = RunFolder::reopen(folder, samples)?;
+    Ok((folder, run))
+}
+
+/// Whether all queries of a run are recorded.
+pub(crate) fn is_whole(run: &Run) -> bool {
+    run.summary.len() == run.queries
+}
+
+/// Where a run that is not whole may go on that was started without naming its folder: the last one in `results` that is `planned`.
+pub(crate) fn unfinished(results: &Path, planned: &Run) -> Option<PathBuf> {
+    let entries = fs::read_dir(results).ok()?;
+    let mut found: Vec<(String, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.path();
+            let (run, _) = load(&path).ok()?;
+            let fits = !is_whole(&run) && difference(&run, planned).is_none();
+            fits.then_some((run.started, path))
+        })
+        .collect();
+    found.sort();
+    found.pop().map(|(_, path)| path)
+}
+
+/// What makes a run another one than is planned.
+fn difference(run: &Run, planned: &Run) -> Option<String> {
+    fn differ<T: PartialEq + std::fmt::Debug>(what: &str, old: &T, new: &T) -> Option<String> {
+        (old != new).then(|| format!("its {what} is {old:?}, not {new:?}"))
+    }
+    let versions = |run: &Run| {
+        let versions = &run.versions;
+        let parts = [&versions.joinwright, &versions.datafusion, &versions.arrow];
+        (parts.map(String::clone), versions.optimized)
+    };
+    let arms = |run: &Run| -> Vec<_> {
+        let arms = run.arms.iter();
+        arms.map(|arm| (arm.name.clone(), arm.options.clone()))
+            .collect()
+    };
+    differ("suite", &run.suite, &planned.suite)
+        .or_else(|| differ("scale", &run.scale, &planned.scale))
+        .or_else(|| differ("number of queries", &run.queries, &planned.queries))
+        .or_else(|| differ("number of runs", &run.runs, &planned.runs))
+        .or_else(|| differ("number of warm-up runs", &run.warmup, &planned.warmup))
+        .or_else(|| differ("timeout", &run.timeout_s, &planned.timeout_s))
+        .or_else(|| differ("number of threads", &run.threads, &planned.threads))
+        .or_else(|| differ("seed", &run.seed, &planned.seed))
+        .or_else(|| differ("list of arms", &arms(run), &arms(planned)))
+        .or_else(|| differ("version", &versions(run), &versions(planned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Machine, Versions};
+    use crate::record::ArmRecord;
+
+    fn run() -> Run {
+        Run {
+            command: String::new(),
+            started: "2026-11-23T00:00:00Z".to_owned(),
+            finished: None,
+            interrupted: false,
+            resumed: vec![],
+            suite: "s".to_owned(),
+            scale: None,
+            queries: 2,
+            runs: 1,
+            warmup: 0,
+            timeout_s: 60.0,
+            threads: 1,
+            seed: None,
+            arms: vec![ArmRecord {
+                name: "default".to_owned(),
+                options: Default::default(),
+            }],
+            versions: Versions::default(),
+            machine: Machine::default(),
+            summary: vec![],
+            details: vec![],
+        }
+    }
+
+    #[test]
+    fn other_runs_are_told_apart() {
+        assert_eq!(difference(&run(), &run()), None);
+        let mut other = run();
+        other.command = "joinwright bench s --resume".to_owned();
+        assert_eq!(difference(&run(), &other), None);
+        other.runs = 7;
+        assert_eq!(
+            difference(&run(), &other).unwrap(),
+            "its number of runs is 1, not 7"
+        );
+        let mut other = run();
+        other.versions.datafusion = "56.0.0".to_owned();
+        assert!(difference(&run(), &other).unwrap().contains("version"));
+        let mut other = run();
+        other.seed = Some(1);
+        assert!(difference(&run(), &other).unwrap().contains("seed"));
+    }
+}
