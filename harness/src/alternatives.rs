@@ -466,6 +466,7 @@ mod tests {
                 written: traced(problem.written, problem),
                 written_cost: problem.tree_cost(problem.written),
                 reordered: true,
+                won: None,
                 pairs: 0,
                 stop: String::new(),
                 planning_us: Some(u64::MAX),
