@@ -12,7 +12,7 @@ use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
 
 use crate::record::Status;
-use crate::summary::{Cell, Overview};
+use crate::summary::{Cell, Line, Overview};
 
 /// A table as text: a header and rows of cells, of which some columns are numbers.
 pub(crate) struct Grid {
@@ -83,8 +83,14 @@ fn text(table: &Table) -> String {
     lines.join("\n")
 }
 
-/// The table of a run: a group of columns for each arm.
+/// With more arms than this, a group of columns for each would be too wide to read.
+const MOST_WIDE_ARMS: usize = 4;
+
+/// The table of a run: a group of columns for each arm, or one column for each of many.
 fn overview_grid(overview: &Overview) -> Grid {
+    if overview.arms.len() > MOST_WIDE_ARMS {
+        return narrow_grid(overview);
+    }
     let mut header = vec!["query".to_owned()];
     let mut left = vec![0];
     for (at, arm) in overview.arms.iter().enumerate() {
@@ -114,6 +120,37 @@ fn overview_grid(overview: &Overview) -> Grid {
     Grid { header, rows, left }
 }
 
+/// The table of many arms, by number: the time of the first, the ratios of the others, and whose rows are in doubt.
+fn narrow_grid(overview: &Overview) -> Grid {
+    let mut header = vec!["query".to_owned(), "[1] ms".to_owned()];
+    header.extend((2..=overview.arms.len()).map(|number| format!("[{number}] ratio")));
+    header.push("same rows".to_owned());
+    let row = |line: &Line| {
+        let mut row = vec![line.query.clone()];
+        let mut doubts = vec![];
+        for (at, cell) in line.cells.iter().enumerate() {
+            row.push(match cell.ratio.filter(|_| at > 0) {
+                Some(times) => ratio(times),
+                None => time_or_status(cell),
+            });
+            let same = cell.same_rows.as_deref().unwrap_or("-");
+            if !same.starts_with("yes") {
+                doubts.push(format!("[{}] {same}", at + 1));
+            }
+        }
+        row.push(match doubts.is_empty() {
+            true => "yes".to_owned(),
+            false => doubts.join(", "),
+        });
+        row
+    };
+    Grid {
+        rows: overview.lines.iter().map(row).collect(),
+        left: vec![0, header.len() - 1],
+        header,
+    }
+}
+
 fn time_or_status(cell: &Cell) -> String {
     match (cell.status, cell.total_ms) {
         (Status::Ok | Status::Wrong, Some(ms)) => milliseconds(ms),
@@ -127,6 +164,13 @@ fn time_or_status(cell: &Cell) -> String {
 /// The lines below the table: totals, ratios, counts.
 fn overview_lines(overview: &Overview) -> Vec<String> {
     let mut lines = Vec::new();
+    if overview.arms.len() > MOST_WIDE_ARMS {
+        let arms = overview.arms.iter().enumerate();
+        let named: Vec<String> = arms
+            .map(|(at, arm)| format!("[{}] {arm}", at + 1))
+            .collect();
+        lines.push(named.join(", "));
+    }
     if overview.finished_by_all > 0 {
         let totals: Vec<String> = overview
             .totals

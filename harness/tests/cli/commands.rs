@@ -214,6 +214,18 @@ fn bench_of_arms_from_a_file() {
     ];
     let table = joinwright(tiny.folder(), &arguments).ok();
     assert!(table.contains("1 query, 1 same"), "{table}");
+    // So many arms are numbers in the table, and named below it.
+    assert!(
+        table.contains("[5] ratio")
+            && table.contains("[1] plain, [2] estimator=textbook,enumerator=goo"),
+        "{table}"
+    );
+    assert!(
+        table
+            .lines()
+            .all(|line| !line.starts_with(" q1 ") || line.chars().count() < 100),
+        "{table}"
+    );
     let raw = fs::read_to_string(tiny.folder().join("run/raw.csv")).unwrap();
     let samples = read_csv(&raw);
     let arms: Vec<&str> = samples
