@@ -270,7 +270,7 @@ async fn filters_above_swapped_joins_keep_their_columns() {
         table(&[]),
         table(&[]),
     ];
-    let sql = "SELECT a1.k0, a1.k1, a2.g, a2.n, a3.k0, a3.k2 FROM t0 AS a1 \
+    let sql = "SELECT a1.k0 AS c0, a1.k1 AS c1, a1.k2 AS c2, a2.g, a2.n, a3.k0 AS c5, a3.k1 AS c6, a3.k2 AS c7 FROM t0 AS a1 \
         LEFT JOIN (SELECT k0 AS g, count(*) AS n FROM t0 GROUP BY k0) AS a2 ON a1.k0 = a2.g \
         RIGHT JOIN t0 AS a3 ON a1.k2 = a3.k0 AND a2.g <> a3.k0 \
         WHERE a3.k0 >= 0 AND a3.k2 >= 0 AND (a1.k0 IS NOT NULL OR a3.k0 IS NULL)";
