@@ -58,6 +58,15 @@ const KNOWN: usize = 4;
 /// The relative difference between rows that are taken for the same.
 const SAME_ROWS: f64 = 0.01;
 
+/// A region as a pass leaves it, by its shape.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) text: RegionText,
+    /// Of its relations, in the order of its tree.
+    pub(super) rows: Vec<f64>,
+    pub(super) trace: Trace,
+}
+
 /// The decisions about one query.
 #[derive(Debug, Default)]
 struct Decisions {
@@ -118,15 +127,34 @@ impl Memory {
         same.then(|| trace.clone())
     }
 
-    /// Remembers a region as a pass leaves it, with the rows of its relations in the order of its tree.
-    pub(super) fn settle(
-        &self,
-        query: &QueryId,
-        region: RegionText,
-        shape: RegionText,
-        rows: Vec<f64>,
-        trace: Trace,
-    ) {
+    /// Remembers a region as a pass leaves it.
+    pub(super) fn settle(&self, query: &QueryId, region: RegionText, trace: Trace) {
+        self.with_decisions(query, |decisions| {
+            if decisions.settled.len() == REGIONS {
+                decisions.settled.clear();
+            }
+            decisions.settled.insert(region, trace);
+        });
+    }
+
+    /// Remembers the regions of a whole pass by their shapes. Not before its end: two regions of a query may have the same shape and
+    /// as many rows, and yet other predicates.
+    pub(super) fn settle_shapes(&self, query: &QueryId, shapes: Vec<Shape>) {
+        if shapes.is_empty() {
+            return;
+        }
+        self.with_decisions(query, |decisions| {
+            if decisions.shapes.len() >= REGIONS {
+                decisions.shapes.clear();
+            }
+            let shapes = shapes.into_iter();
+            decisions
+                .shapes
+                .extend(shapes.map(|shape| (shape.text, (shape.rows, shape.trace))));
+        });
+    }
+
+    fn with_decisions(&self, query: &QueryId, change: impl FnOnce(&mut Decisions)) {
         let mut queries = self.lock();
         if !queries.iter().any(|known| known.0 == *query) {
             if queries.len() == QUERIES {
@@ -134,13 +162,8 @@ impl Memory {
             }
             queries.push_back((query.clone(), Decisions::default()));
         }
-        let Some((_, decisions)) = queries.iter_mut().find(|known| known.0 == *query) else {
-            return;
-        };
-        if decisions.settled.len() == REGIONS {
-            *decisions = Decisions::default();
+        if let Some((_, decisions)) = queries.iter_mut().find(|known| known.0 == *query) {
+            change(decisions);
         }
-        decisions.settled.insert(region, trace.clone());
-        decisions.shapes.insert(shape, (rows, trace));
     }
 }

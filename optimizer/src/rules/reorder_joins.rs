@@ -6,7 +6,7 @@
 
 use super::JoinOrdering;
 use super::join_estimates::JoinEstimate;
-use super::memory::{Memory, QueryId};
+use super::memory::{Memory, QueryId, Shape};
 use crate::cost::CostModel;
 use crate::cost::value_width;
 use crate::derive::Deriver;
@@ -105,6 +105,9 @@ impl OptimizerRule for ReorderJoins {
         }
         let plan = pass.rewrite(plan)?;
         pass.check_hint()?;
+        if let Some((memory, query)) = &pass.memory {
+            memory.settle_shapes(query, std::mem::take(&mut pass.shapes));
+        }
         if let Some(log) = &self.ordering.trace {
             log.pass(pass.into_traces());
         }
@@ -177,6 +180,8 @@ pub(super) struct Pass<'a> {
     deriver: Deriver<'a>,
     traces: Vec<Trace>,
     memory: Option<(&'a Memory, QueryId)>,
+    /// What later passes are to know of this one's regions.
+    shapes: Vec<Shape>,
     hint: Option<JoinHint>,
     /// Names of the columns that any node of the plan uses, if the cost model asks for the widths of rows. In the first pass of
     /// the optimizer all columns of all tables are still there.
@@ -199,6 +204,7 @@ impl<'a> Pass<'a> {
             parts,
             traces: vec![],
             memory: None,
+            shapes: vec![],
             hint: None,
             used_columns: None,
             hint_obeyed: false,
@@ -376,7 +382,7 @@ impl<'a> Pass<'a> {
             let rows = rows_of(&region.written);
             if let Some(mut trace) = memory.settled_alike(query, &shape, &rows) {
                 let text = RegionText::new(&region, &region.written);
-                memory.settle(query, text, shape, rows, trace.clone());
+                memory.settle(query, text, trace.clone());
                 trace.planning_us = planning_us();
                 return Ok(Some((trace, None)));
             }
@@ -443,9 +449,12 @@ impl<'a> Pass<'a> {
         }
         if let Some((memory, query)) = &self.memory {
             let tree = better.as_ref().map_or(&region.written, |better| &better.1);
-            let text = RegionText::new(&region, tree);
-            let shape = RegionText::of_shape(&region, tree);
-            memory.settle(query, text, shape, rows_of(tree), trace.clone());
+            memory.settle(query, RegionText::new(&region, tree), trace.clone());
+            self.shapes.push(Shape {
+                text: RegionText::of_shape(&region, tree),
+                rows: rows_of(tree),
+                trace: trace.clone(),
+            });
             if region.operators.is_empty() {
                 let all = cardinalities.estimate(region.graph.join_graph().all());
                 self.deriver.remember(&region, all);

@@ -2,6 +2,7 @@
 
 use crate::support::{absurd_ordering, optimized, session, set, table};
 use datafusion::datasource::MemTable;
+use datafusion::prelude::SessionContext;
 use joinwright_optimizer::enumerate::{Adaptive, Enumerator, Problem, Solution};
 use joinwright_optimizer::estimate::{Cardinalities, CardinalityEstimator, Textbook};
 use joinwright_optimizer::query_graph::QueryGraph;
@@ -322,14 +323,34 @@ impl Enumerator for CountingSearch {
     }
 }
 
-#[tokio::test]
-async fn a_region_in_other_words_is_searched_once() {
+/// A session whose searches are counted.
+fn counted_searches() -> (SessionContext, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let mut ordering = JoinOrdering::default();
     let counting = Arc::new(CountingSearch(Arc::clone(&count)));
     ordering.registry.add_enumerator(counting);
     let context = session(&tables(), Some(ordering));
     set(&context, "enumerator", "counting");
+    (context, count)
+}
+
+#[tokio::test]
+async fn regions_that_look_alike_are_searched_each() {
+    let (context, count) = counted_searches();
+    // Of one shape, with as many rows, and written in the best order: what was decided of one says nothing of the other.
+    let part = |key: u32| {
+        format!(
+            "SELECT a.s FROM t2 c, t1 b, t0 a WHERE a.k0 = b.k0 AND b.k1 = c.k1 AND c.k2 = {key}"
+        )
+    };
+    let sql = format!("{} UNION ALL {}", part(3), part(5));
+    optimized(&context, &sql).await.expect("a valid query");
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_region_in_other_words_is_searched_once() {
+    let (context, count) = counted_searches();
     // Between its passes the optimizer drops what is said twice, and computes once what filters use twice.
     let sql = "SELECT a.s FROM t0 a, t1 b, t2 c WHERE a.k0 = b.k0 AND b.k1 = c.k1 \
         AND (c.k2 = 3 OR c.k2 = 5 OR c.k2 = 3) AND ((a.k1 = 3 AND b.k2 > 3) OR (a.k1 = 4 AND b.k2 > 5))";
