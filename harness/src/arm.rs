@@ -39,10 +39,14 @@ pub(crate) struct Parts {
     pub(crate) physical: Option<bool>,
     /// Whether Parquet scans filter while they decode, where estimates say that it pays.
     pub(crate) scans: Option<bool>,
+    /// Whether aggregates are computed in part below joins, where that pays.
+    pub(crate) eager: Option<bool>,
     /// Whether DataFusion's own estimates see the statistics of the catalog.
     pub(crate) stats: Option<bool>,
     /// How bold to be where estimates may err, as the setting of that name has it.
     pub(crate) boldness: Option<String>,
+    /// How much cheaper a tree has to be, as the setting of that name has it; below zero, dearer ones are taken too.
+    pub(crate) min_gain: Option<String>,
     /// Whether small relations may form cross products.
     pub(crate) cross: Option<bool>,
 }
@@ -127,8 +131,9 @@ impl Arm {
         let budget = parts.budget.map(|pairs| pairs.to_string());
         let switch = |part: Option<bool>| part.map(|on| on_or_off(on).to_owned());
         let (order, physical) = (switch(parts.order), switch(parts.physical));
-        let (scans, stats, cross) = (
+        let (scans, eager, stats, cross) = (
             switch(parts.scans),
+            switch(parts.eager),
             switch(parts.stats),
             switch(parts.cross),
         );
@@ -138,11 +143,13 @@ impl Arm {
             ("cost", &parts.cost),
             ("constants", &parts.constants),
             ("boldness", &parts.boldness),
+            ("min_gain", &parts.min_gain),
             ("budget", &budget),
             ("hint", &parts.hint),
             ("order", &order),
             ("physical", &physical),
             ("scans", &scans),
+            ("eager", &eager),
             ("stats", &stats),
             ("cross", &cross),
         ]
@@ -176,17 +183,22 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
             "order" => parts.order = Some(parse_switch(&key, &value)?),
             "physical" => parts.physical = Some(parse_switch(&key, &value)?),
             "scans" => parts.scans = Some(parse_switch(&key, &value)?),
+            "eager" => parts.eager = Some(parse_switch(&key, &value)?),
             "constants" => parts.constants = Some(value),
             "boldness" => match value.parse::<f64>() {
                 Ok(share) if (0.0..=1.0).contains(&share) => parts.boldness = Some(value),
                 _ => bail!("boldness `{value}` is not a number from 0 to 1"),
+            },
+            "min_gain" => match value.parse::<f64>() {
+                Ok(gain) if gain.is_finite() && gain <= 1.0 => parts.min_gain = Some(value),
+                _ => bail!("min_gain `{value}` is not a number up to 1"),
             },
             "hint" => parts.hint = Some(value),
             "stats" => parts.stats = Some(parse_switch(&key, &value)?),
             "cross" => parts.cross = Some(parse_switch(&key, &value)?),
             _ => bail!(
                 "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, constants, \
-                 boldness, budget, hint, order, physical, scans, stats and cross"
+                 boldness, min_gain, budget, hint, order, physical, scans, eager, stats and cross"
             ),
         }
     }
@@ -291,6 +303,8 @@ mod tests {
         check_error("speed=high", "unknown part `speed`");
         check_error("budget=lots", "budget `lots`");
         check_error("physical=maybe", "physical is `on` or `off`, not `maybe`");
+        check_error("min_gain=2", "min_gain `2`");
+        check_error("eager=1", "eager is `on` or `off`, not `1`");
         check_error("stats=yes", "stats is `on` or `off`, not `yes`");
         check_error("default+statistics", "`default+stats`");
         check_error("dpccp,cost=cout", "does not start with a part");

@@ -188,6 +188,7 @@ impl Session {
             Kind::DefaultStats => {
                 self.set("joinwright.enabled", "false")?;
                 self.set("joinwright.select_joins", "false")?;
+                self.set("joinwright.eager_aggregation", "false")?;
                 return self.set("joinwright.inject_statistics", "true");
             }
             Kind::Default | Kind::Literal => return Ok(()),
@@ -195,8 +196,9 @@ impl Session {
         let budget = parts.budget.map(|pairs| pairs.to_string());
         let switch = |part: Option<bool>| part.map(|on| on.to_string());
         let (order, physical) = (switch(parts.order), switch(parts.physical));
-        let (scans, stats, cross) = (
+        let (scans, eager, stats, cross) = (
             switch(parts.scans),
+            switch(parts.eager),
             switch(parts.stats),
             switch(parts.cross),
         );
@@ -205,11 +207,13 @@ impl Session {
             ("enumerator", &parts.enumerator),
             ("cost", &parts.cost),
             ("boldness", &parts.boldness),
+            ("min_gain", &parts.min_gain),
             ("budget", &budget),
             ("join_hint", &parts.hint),
             ("enabled", &order),
             ("select_joins", &physical),
             ("scan_filters", &scans),
+            ("eager_aggregation", &eager),
             ("inject_statistics", &stats),
             ("cross_products", &cross),
         ] {

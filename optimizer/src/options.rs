@@ -30,8 +30,8 @@ extensions_options! {
         /// joined with each other so. A hint that cannot be obeyed is an error. Empty for none.
         pub join_hint: String, default = String::new()
 
-        /// The share of the written order's cost by which another order must be cheaper, within
-        /// [0, 1). Estimates err, and the written order is the one whose speed the user knows.
+        /// The share of the written order's cost by which another order must be cheaper, below 1. Estimates err, and the written
+        /// order is the one whose speed the user knows. Negative ones let dearer orders pass, for experiments with random trees.
         pub min_gain: f64, default = 0.05
 
         /// How bold to be where estimates may err, within [0, 1]. Another order is taken only if it is the cheaper one in
@@ -48,6 +48,10 @@ extensions_options! {
 
         /// Whether Parquet scans filter while they decode, where estimates say that it saves time. Works with `select_joins` only.
         pub scan_filters: bool, default = true
+
+        /// Whether aggregates are computed in part below joins, where that leaves few rows to join, in a session that the planner of
+        /// joinwright plans. Works without `enabled`.
+        pub eager_aggregation: bool, default = true
 
         /// Whether DataFusion's own estimates, by which it picks the build sides of joins, see the
         /// statistics of the catalog. Works without `enabled`: the order of joins then stays as it is.

@@ -153,6 +153,37 @@ impl Deriver<'_> {
         backoff(relations.into_iter().map(of_relation).collect()).min(rows)
     }
 
+    /// Groups of a plan's rows by some of its fields, rather too many than too few: values of all columns come together freely, and
+    /// rows fall to the combinations at random.
+    pub(crate) fn most_groups(&self, plan: &LogicalPlan, fields: &[usize], rows: f64) -> f64 {
+        let mut relations: Vec<(&LogicalPlan, f64, f64)> = vec![];
+        let mut others = 1.0;
+        for field in fields {
+            let Some((leaf, column)) = origin(plan, *field) else {
+                others = f64::INFINITY;
+                continue;
+            };
+            let place = relations.iter().position(|r| std::ptr::eq(r.0, leaf));
+            let profile = self.profile(leaf);
+            let values = profile.columns.get(column).map_or(profile.rows, |c| {
+                c.ndv + if c.null_fraction > 0.0 { 1.0 } else { 0.0 }
+            });
+            match place {
+                Some(place) => relations[place].2 *= values,
+                None => relations.push((leaf, profile.rows.max(1.0), values)),
+            }
+        }
+        let of_relations = relations
+            .into_iter()
+            .map(|(_, rows, values)| values.min(rows));
+        let combinations = others * of_relations.product::<f64>();
+        let filled = match combinations.is_finite() {
+            true => combinations * -(-rows / combinations.max(1.0)).exp_m1(),
+            false => rows,
+        };
+        filled.clamp(1.0, rows.max(1.0))
+    }
+
     /// Pairs of relations, the first of which has a key of the second. Those that are joined further below come first: the
     /// relations that these refer to are theirs by then.
     #[recursive::recursive]

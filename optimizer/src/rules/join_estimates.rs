@@ -4,7 +4,7 @@
 //! makes one physical join of each logical one, in the same places, so a list in the order of the plan is enough, with
 //! the names of the key columns to notice when it is not.
 
-use super::reorder_joins::Pass;
+use super::pass::Pass;
 use crate::extract::{self, Kinds};
 use crate::join_tree::JoinTree;
 use crate::trace::TraceTree;

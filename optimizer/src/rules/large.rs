@@ -3,7 +3,7 @@
 //! Estimators are asked for the relations and for pairs that predicates connect, and search takes the product of what
 //! they say.
 
-use super::reorder_joins::{Pass, hint_error};
+use super::pass::{Pass, hint_error};
 use crate::emit::emit_large;
 use crate::enumerate::{ForcedTree, Problem, constrain};
 use crate::estimate::{Estimate, ProductRows};

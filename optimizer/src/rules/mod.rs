@@ -1,11 +1,14 @@
 //! The DataFusion rules and their installation.
 
+mod eager;
 mod inject_statistics;
 mod join_estimates;
 mod large;
 mod memory;
+mod pass;
 mod plan_lines;
 mod planner;
+mod region;
 mod regions;
 mod reorder_joins;
 mod scan_filters;

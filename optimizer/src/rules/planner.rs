@@ -30,24 +30,31 @@ impl EstimatingPlanner {
         Self { rule, inner }
     }
 
-    /// The session with estimates; `None` if there are none to be had, or none to be used.
-    fn informed(&self, plan: &LogicalPlan, session: &dyn Session) -> Option<SessionState> {
+    /// What the rule makes of a plan, and the session with its estimates; `None` if there is nothing to be had.
+    fn finished(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Option<(Option<LogicalPlan>, Option<SessionState>)> {
         let state = session.as_any().downcast_ref::<SessionState>()?;
         if !has_join(plan) {
             return None;
         }
-        let joins = self.rule.join_estimates(plan, state)?;
-        let memory = match state.runtime_env().memory_pool.memory_limit() {
-            MemoryLimit::Finite(bytes) => Some(bytes),
-            _ => None,
-        };
-        let mut state = state.clone();
-        let options = state.config_mut().options_mut();
-        options.extensions.insert(JoinEstimates {
-            joins: joins.into(),
-            memory,
+        let finished = self.rule.finish(plan, state);
+        let informed = finished.joins.map(|joins| {
+            let memory = match state.runtime_env().memory_pool.memory_limit() {
+                MemoryLimit::Finite(bytes) => Some(bytes),
+                _ => None,
+            };
+            let mut state = state.clone();
+            let options = state.config_mut().options_mut();
+            options.extensions.insert(JoinEstimates {
+                joins: joins.into(),
+                memory,
+            });
+            state
         });
-        Some(state)
+        Some((finished.plan, informed))
     }
 }
 
@@ -58,7 +65,8 @@ impl QueryPlanner for EstimatingPlanner {
         plan: &LogicalPlan,
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let informed = self.informed(plan, session);
+        let (finished, informed) = self.finished(plan, session).unwrap_or_default();
+        let plan = finished.as_ref().unwrap_or(plan);
         let session = match &informed {
             Some(state) => state,
             None => session,
