@@ -9,8 +9,8 @@ use arrow::datatypes::DataType;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::cost::{
-    HashJoin, HashJoinConstants, JoinMode, Observed, SCAN_STEPS, ScanConstants, ScanFilter,
-    ScanWork, Side, fit as fit_steps, value_width,
+    HashJoin, HashJoinConstants, JoinMode, LateOrder, Observed, SCAN_STEPS, ScanConstants,
+    ScanFilter, ScanWork, Side, fit as fit_steps, value_width,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -68,6 +68,7 @@ impl ScanSample {
             move |keep| ScanFilter {
                 columns: vec![column],
                 keep,
+                row_cost: 0.0,
             }
         };
         let first = usize::from(self.build_rows.is_some());
@@ -101,7 +102,7 @@ impl ScanSample {
 
     fn steps(&self) -> [f64; SCAN_STEPS] {
         match self.late {
-            true => self.work().late(),
+            true => self.work().late(LateOrder::Written).0,
             false => self.work().plain(),
         }
     }

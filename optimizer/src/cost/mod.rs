@@ -18,7 +18,7 @@ pub use cout::Cout;
 pub use fit::{Fit, Observed, fit};
 pub(crate) use hash_join::TABLE_ROW;
 pub use hash_join::{HashJoin, HashJoinConstants, JOIN_STEPS, JoinMode, Side};
-pub use scan::{SCAN_STEPS, ScanConstants, ScanFilter, ScanWork};
+pub use scan::{LateOrder, SCAN_STEPS, ScanConstants, ScanFilter, ScanWork};
 pub use width::{row_width, value_width};
 
 use serde::{Deserialize, Serialize};

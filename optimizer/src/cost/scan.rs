@@ -102,6 +102,17 @@ pub struct ScanFilter {
     pub columns: Vec<usize>,
     /// The share of the rows that pass it, of those that passed the ones before.
     pub keep: f64,
+    /// Nanoseconds for each row that it is evaluated on, beyond what any condition takes.
+    pub row_cost: f64,
+}
+
+/// In which order a scan that filters while it decodes does so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LateOrder {
+    /// The predicates as they are written, then the keys of joins.
+    Written,
+    /// Those first that need the fewest bytes.
+    SmallestFirst,
 }
 
 /// A scan and the filters right above it.
@@ -129,9 +140,21 @@ impl ScanWork {
         steps
     }
 
-    /// The steps where filters decide what is decoded.
-    pub fn late(&self) -> [f64; SCAN_STEPS] {
+    /// Nanoseconds that dear predicates take where all is decoded first.
+    pub fn plain_predicates(&self) -> f64 {
+        let mut passing = self.rows;
+        let costs = self.conjuncts.iter().map(|conjunct| {
+            let cost = passing * conjunct.row_cost;
+            passing *= conjunct.keep;
+            cost
+        });
+        costs.sum()
+    }
+
+    /// The steps where filters decide what is decoded, and the nanoseconds that dear predicates take.
+    pub fn late(&self, order: LateOrder) -> ([f64; SCAN_STEPS], f64) {
         let mut steps = [0.0; SCAN_STEPS];
+        let mut predicates = 0.0;
         let mut decoded = BTreeSet::new();
         let mut passing = self.rows;
         let mut decode = |steps: &mut [f64; SCAN_STEPS], columns: &[usize], rows: f64| {
@@ -147,19 +170,31 @@ impl ScanWork {
                 }
             }
         };
-        for conjunct in &self.conjuncts {
-            decode(&mut steps, &conjunct.columns, passing);
-            steps[3] += passing;
-            passing *= conjunct.keep;
-        }
-        for key in &self.keys {
-            decode(&mut steps, &key.columns, passing);
-            steps[4] += passing;
-            passing *= key.keep;
+        for (step, filter) in self.filters(order) {
+            decode(&mut steps, &filter.columns, passing);
+            steps[step] += passing;
+            predicates += passing * filter.row_cost;
+            passing *= filter.keep;
         }
         let all: Vec<usize> = (0..self.widths.len()).collect();
         decode(&mut steps, &all, passing);
-        steps
+        (steps, predicates)
+    }
+
+    /// Predicates and keys in an order, each with the step that it is.
+    fn filters(&self, order: LateOrder) -> Vec<(usize, &ScanFilter)> {
+        let conjuncts = self.conjuncts.iter().map(|conjunct| (3, conjunct));
+        let mut filters: Vec<_> = conjuncts
+            .chain(self.keys.iter().map(|key| (4, key)))
+            .collect();
+        if order == LateOrder::SmallestFirst {
+            let bytes = |filter: &ScanFilter| -> f64 {
+                let widths = filter.columns.iter();
+                widths.filter_map(|column| self.widths.get(*column)).sum()
+            };
+            filters.sort_by(|(_, a), (_, b)| bytes(a).total_cmp(&bytes(b)));
+        }
+        filters
     }
 }
 
@@ -175,6 +210,7 @@ mod tests {
             keys: vec![ScanFilter {
                 columns: vec![0],
                 keep,
+                row_cost: 0.0,
             }],
         }
     }
@@ -183,11 +219,12 @@ mod tests {
     fn late_decoding_saves_what_does_not_pass() {
         let constants = ScanConstants::default();
         let time = |steps| constants.time(&steps);
-        assert!(time(work(0.001).late()) < time(work(0.5).late()));
-        assert!(time(work(1.0).late()) > time(work(1.0).plain()));
+        let late = |keep| time(work(keep).late(LateOrder::Written).0);
+        assert!(late(0.001) < late(0.5));
+        assert!(late(1.0) > time(work(1.0).plain()));
         let (skipped, switches) = (1.5e6, 2.0 * 2.0 * 0.25e6 * 0.75);
         let steps = [1.5e6, 16e6, 0.0, 0.0, 1e6, skipped, 0.75e6 * 32.0, switches];
-        assert_eq!(work(0.25).late(), steps);
+        assert_eq!(work(0.25).late(LateOrder::Written), (steps, 0.0));
     }
 
     #[test]
@@ -196,9 +233,25 @@ mod tests {
         twice.conjuncts.push(ScanFilter {
             columns: vec![0],
             keep: 1.0,
+            row_cost: 0.0,
         });
-        assert_eq!(twice.late()[0], work(0.5).late()[0]);
-        assert_eq!(twice.late()[3], 1e6);
+        let steps = |work: ScanWork| work.late(LateOrder::Written).0;
+        let (once, twice) = (steps(work(0.5)), steps(twice));
+        assert_eq!((twice[0], twice[3]), (once[0], 1e6));
+    }
+
+    #[test]
+    fn dear_predicates_come_after_small_keys() {
+        let mut dear = work(0.01);
+        dear.conjuncts.push(ScanFilter {
+            columns: vec![2],
+            keep: 0.1,
+            row_cost: 35.0,
+        });
+        assert_eq!(dear.plain_predicates(), 35e6);
+        assert_eq!(dear.late(LateOrder::Written).1, 35e6);
+        let (steps, predicates) = dear.late(LateOrder::SmallestFirst);
+        assert_eq!((steps[3], steps[4], predicates), (1e4, 1e6, 35e4));
     }
 
     #[test]

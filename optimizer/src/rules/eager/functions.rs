@@ -1,13 +1,14 @@
 //! Aggregate functions that can be computed in part, and from their parts as a whole.
 
+use super::average::DecimalAverage;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result, plan_err};
 use datafusion::functions_aggregate::average::Avg;
 use datafusion::functions_aggregate::count::{Count, count_udaf};
 use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::{Sum, sum_udaf};
-use datafusion::logical_expr::expr::AggregateFunction;
-use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, cast, lit, when};
+use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, ScalarUDF, cast, lit, when};
 use std::sync::Arc;
 
 /// What a function does.
@@ -30,6 +31,8 @@ pub(super) struct Function {
     pub(super) whole: Expr,
     distinct: bool,
     data_type: DataType,
+    /// Of its first argument, if it has one.
+    argument: Option<DataType>,
 }
 
 impl Function {
@@ -65,20 +68,19 @@ impl Function {
             whole: expr.clone(),
             distinct: params.distinct,
             data_type: expr.get_type(input).ok()?,
+            argument: params.args.first().and_then(|a| a.get_type(input).ok()),
         };
-        function.is_splittable(input).then_some(function)
+        function.is_splittable().then_some(function)
     }
 
-    fn is_splittable(&self, input: &DFSchema) -> bool {
-        let argument = || self.args.first()?.get_type(input).ok();
-        match self.kind {
+    fn is_splittable(&self) -> bool {
+        match (self.kind, &self.argument) {
             _ if self.distinct => true,
-            Kind::Min | Kind::Max | Kind::Count => true,
-            Kind::Sum => argument().is_some_and(|t| is_summed(&t)),
-            // Averages of decimals are rounded in a way of their own.
-            Kind::Avg => {
-                argument() == Some(DataType::Float64) && self.data_type == DataType::Float64
-            }
+            (Kind::Min | Kind::Max | Kind::Count, _) => true,
+            (Kind::Sum, Some(argument)) => is_summed(argument),
+            (Kind::Avg, Some(DataType::Float64)) => self.data_type == DataType::Float64,
+            (Kind::Avg, Some(decimal)) => DecimalAverage::of(decimal, &self.data_type).is_some(),
+            _ => false,
         }
     }
 
@@ -129,7 +131,16 @@ impl Function {
             (Kind::Count, [count]) => {
                 when(count.clone().is_null(), lit(0_i64)).otherwise(count.clone())?
             }
-            (Kind::Avg, [sum, count]) => sum.clone() / cast(count.clone(), self.data_type.clone()),
+            (Kind::Avg, [sum, count]) => {
+                let values = self.argument.as_ref();
+                match values.and_then(|values| DecimalAverage::of(values, &self.data_type)) {
+                    Some(average) => Expr::ScalarFunction(ScalarFunction::new_udf(
+                        Arc::new(ScalarUDF::new_from_impl(average)),
+                        vec![sum.clone(), count.clone()],
+                    )),
+                    None => sum.clone() / cast(count.clone(), self.data_type.clone()),
+                }
+            }
             _ => return plan_err!("{} parts of {}", merged.len(), self.whole),
         })
     }

@@ -6,6 +6,7 @@
 //! meets two partners is in two results, as its rows were. (Yan and Larson: Eager Aggregation and Lazy Aggregation,
 //! VLDB 1995.)
 
+mod average;
 mod functions;
 mod place;
 mod push;
@@ -59,7 +60,7 @@ impl Pass<'_> {
         let functions: Vec<Function> = functions.collect::<Option<_>>()?;
         let needs = Needs::of(input.schema(), &aggregate.group_expr, &functions)?;
         let above = Keys::of_groups(aggregate)?;
-        let all = places(input, needs.clone(), &functions);
+        let all = places(input, &aggregate.group_expr, needs.clone(), &functions);
         if all.is_empty() {
             return None;
         }
@@ -94,9 +95,8 @@ impl Pass<'_> {
         above: &Keys,
         top: f64,
     ) -> f64 {
-        let Some(rows) = joins.last().map(|joined| joined.input) else {
-            return 0.0;
-        };
+        // What is grouped in more than one way is grouped by all columns first.
+        let rows = joins.last().map_or(top, |joined| joined.input);
         if rows < FEWEST_ROWS {
             return 0.0;
         }

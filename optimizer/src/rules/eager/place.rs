@@ -189,9 +189,21 @@ impl Needs {
     }
 }
 
-/// All places below an aggregate's input, those further up first.
-pub(super) fn places(input: &LogicalPlan, needs: Needs, functions: &[Function]) -> Vec<Place> {
+/// All places at and below an aggregate's input, those further up first. The input itself is one where rows are grouped in more than
+/// one way, as by ROLLUP: from groups by all columns the others are made.
+pub(super) fn places(
+    input: &LogicalPlan,
+    groups: &[Expr],
+    needs: Needs,
+    functions: &[Function],
+) -> Vec<Place> {
     let mut found = vec![];
+    if matches!(groups, [Expr::GroupingSet(_)]) && needs.can_group(input.schema()) {
+        found.push(Place {
+            path: vec![],
+            needs: needs.clone(),
+        });
+    }
     descend(input, needs, functions, &mut vec![], &mut found);
     found
 }
