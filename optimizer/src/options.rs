@@ -53,6 +53,10 @@ extensions_options! {
         /// joinwright plans. Works without `enabled`.
         pub eager_aggregation: bool, default = true
 
+        /// Estimated rows of a place below joins from which on an aggregate may be computed there: with fewer, no plan is slow enough.
+        /// At 0 one is computed there wherever that is possible, whether it pays or not, for experiments and tests.
+        pub eager_min_rows: u64, default = 10_000
+
         /// Whether DataFusion's own estimates, by which it picks the build sides of joins, see the
         /// statistics of the catalog. Works without `enabled`: the order of joins then stays as it is.
         pub inject_statistics: bool, default = false

@@ -66,6 +66,8 @@ impl Mode {
             // Also where nothing is known, and for any gain.
             options.set("joinwright.require_statistics", "false")?;
             options.set("joinwright.min_gain", "0")?;
+            // And aggregates in part below joins wherever they can be.
+            options.set("joinwright.eager_min_rows", "0")?;
             // With build sides chosen by what the catalog knows, which no answer may come from.
             options.set("joinwright.inject_statistics", "true")?;
         }

@@ -1,5 +1,7 @@
 //! Tests of the optimizer from outside, in one binary: each would link all of DataFusion.
 
+mod eager;
+mod eager_random;
 mod inject_statistics;
 mod joinwright;
 mod large;

@@ -8,6 +8,7 @@ use datafusion::common::Result;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::displayable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use joinwright_optimizer::estimate::{
     Cardinalities, CardinalityEstimator, Estimate, EstimateSource,
@@ -111,6 +112,35 @@ pub(crate) async fn rows_in_order(context: &SessionContext, sql: &str) -> Result
         }
     }
     Ok(rows)
+}
+
+/// What a query is in a session.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) rows: Vec<String>,
+    columns: Vec<(String, DataType)>,
+    /// Whether the rows are of the schema that the query said it would have. DataFusion's own plan may promise more of them: it
+    /// takes some aggregates from statistics, which are never NULL.
+    keeps_schema: bool,
+}
+
+/// The answer of a session to a query, and how many aggregates its plan has.
+pub(crate) async fn aggregated(context: &SessionContext, sql: &str) -> Result<(Answer, usize)> {
+    let planned = context.sql(sql).await?;
+    let promised = planned.schema().as_arrow().clone();
+    let plan = planned.create_physical_plan().await?;
+    let text = displayable(plan.as_ref()).indent(false).to_string();
+    let aggregates = text.matches("AggregateExec").count() - text.matches("mode=Partial").count();
+    let schema = plan.schema();
+    let fields = schema.fields().iter();
+    let answer = Answer {
+        rows: rows(context, sql).await?,
+        columns: fields
+            .map(|f| (f.name().clone(), f.data_type().clone()))
+            .collect(),
+        keeps_schema: promised.contains(&schema),
+    };
+    Ok((answer, aggregates))
 }
 
 /// An estimator called `absurd`: rows from a hash of the set, over 60 orders of magnitude, now and

@@ -128,8 +128,9 @@ impl Function {
             (Kind::Min | Kind::Max, [extreme]) => extreme.clone(),
             // A sum of sums is of a wider decimal type.
             (Kind::Sum, [sum]) => cast(sum.clone(), self.data_type.clone()),
+            // In this order it is seen never to be NULL.
             (Kind::Count, [count]) => {
-                when(count.clone().is_null(), lit(0_i64)).otherwise(count.clone())?
+                when(count.clone().is_not_null(), count.clone()).otherwise(lit(0_i64))?
             }
             (Kind::Avg, [sum, count]) => {
                 let values = self.argument.as_ref();

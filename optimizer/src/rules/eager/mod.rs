@@ -10,6 +10,7 @@ mod average;
 mod functions;
 mod place;
 mod push;
+mod total;
 
 use super::pass::Pass;
 use crate::extract::{self, Kinds};
@@ -20,9 +21,6 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan};
 use functions::Function;
 use place::{Needs, Place, Step, input_of, places};
-
-/// Rows of a place from which on it is looked at: with fewer no plan is slow enough.
-const FEWEST_ROWS: f64 = 10_000.0;
 
 /// The share of the rows that an aggregate at a place has to save. Estimates of groups err, and one that saves nothing costs as
 /// much as that above.
@@ -64,15 +62,25 @@ impl Pass<'_> {
         if all.is_empty() {
             return None;
         }
-        let region = extract::region(joins, Kinds::All, self.deriver())?;
-        let tree = self.written_rows(&region);
+        let tree = extract::region(joins, Kinds::All, self.deriver());
+        let tree = tree.map(|region| self.written_rows(&region));
+        let least = if self.is_forced() {
+            f64::NEG_INFINITY
+        } else {
+            0.0
+        };
         let mut best: Option<(f64, Place)> = None;
         for place in all {
-            let Some((node, joins)) = on_the_way(input, &tree, &place.path) else {
-                continue;
+            let gain = tree.as_ref().and_then(|tree| {
+                let (node, joins) = on_the_way(input, tree, &place.path)?;
+                Some(self.gain(node, &place, &joins, &above, tree.est_rows()))
+            });
+            let gain = match (gain, self.is_forced()) {
+                (gain, true) => gain.unwrap_or(f64::MIN).max(f64::MIN),
+                (Some(gain), false) => gain,
+                (None, false) => continue,
             };
-            let gain = self.gain(node, &place, &joins, &above, tree.est_rows());
-            if gain > best.as_ref().map_or(0.0, |best| best.0) {
+            if gain > best.as_ref().map_or(least, |best| best.0) {
                 best = Some((gain, place));
             }
         }
@@ -86,6 +94,11 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether a place is taken whatever it costs.
+    fn is_forced(&self) -> bool {
+        self.options.eager_min_rows == 0
+    }
+
     /// What an aggregate at a place saves, in nanoseconds; negative if it costs more.
     fn gain(
         &self,
@@ -97,13 +110,13 @@ impl Pass<'_> {
     ) -> f64 {
         // What is grouped in more than one way is grouped by all columns first.
         let rows = joins.last().map_or(top, |joined| joined.input);
-        if rows < FEWEST_ROWS {
+        if rows < self.options.eager_min_rows as f64 {
             return 0.0;
         }
         let fields: Vec<usize> = place.needs.fields.iter().copied().collect();
         let groups = self.deriver.most_groups(node, &fields, rows);
         let fewer = 1.0 - groups / rows;
-        if fewer < LEAST_SHARE {
+        if fewer < LEAST_SHARE && !self.is_forced() {
             return 0.0;
         }
         let constants = self.ordering.constants.hash_join;

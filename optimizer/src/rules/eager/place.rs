@@ -1,6 +1,7 @@
 //! Where below an aggregate's joins its functions can be computed in part.
 
 use super::functions::Function;
+use super::total::is_total;
 use crate::extract::plain_column;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -52,6 +53,22 @@ impl Needs {
             }
         }
         Some(needs)
+    }
+
+    /// The same for functions that are computed at a place of these needs, or above from whole rows.
+    pub(super) fn for_place(
+        mut self,
+        input: &DFSchema,
+        functions: &[Function],
+        place: &Self,
+    ) -> Option<Self> {
+        for ((args, function), there) in self.args.iter_mut().zip(functions).zip(&place.args) {
+            if there.is_none() {
+                self.fields.extend(fields_of(&function.whole, input)?);
+                *args = None;
+            }
+        }
+        Some(self)
     }
 
     /// What the input of a node has to supply so that the node does; `None` if what is computed in part there would be another
@@ -169,14 +186,22 @@ impl Needs {
             if !is_repeatable(filter) {
                 return None;
             }
-            let of_side = |column: &&Column| side.schema().is_column_from_schema(column);
-            for column in filter.column_refs().into_iter().filter(of_side) {
-                needs
-                    .fields
-                    .insert(side.schema().maybe_index_of_column(column)?);
+            let other = if left { &join.right } else { &join.left };
+            for column in filter.column_refs() {
+                if let Some(field) = side.schema().maybe_index_of_column(column) {
+                    needs.fields.insert(field);
+                } else {
+                    other.schema().maybe_index_of_column(column)?;
+                }
             }
         }
         Some(needs)
+    }
+
+    /// Whether no argument fails for a row that the joins above would drop.
+    fn are_total(&self, schema: &DFSchema) -> bool {
+        let mut args = self.args.iter().flatten().flatten();
+        args.all(|arg| is_total(arg, schema))
     }
 
     /// Whether rows can be grouped by all fields that are needed as they are: types of which equal values are the same.
@@ -231,7 +256,8 @@ fn descend(
             continue;
         };
         path.push(*step);
-        if *step != Step::Only && needs.can_group(input.schema()) {
+        let schema = input.schema();
+        if *step != Step::Only && needs.can_group(schema) && needs.are_total(schema) {
             found.push(Place {
                 path: path.clone(),
                 needs: needs.clone(),
@@ -325,6 +351,7 @@ fn is_grouped(data_type: &DataType) -> bool {
     match data_type {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => false,
         DataType::Dictionary(_, values) => is_grouped(values),
+        DataType::RunEndEncoded(..) => false,
         other => !other.is_nested(),
     }
 }
