@@ -7,6 +7,7 @@
 //! both the choice can be made scan by scan.
 
 use super::select_joins::{Decided, JoinRows};
+use super::stray_filters::has_stray_filter;
 use crate::cost::{CostConstants, LateOrder, ScanFilter, ScanWork, value_width};
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::config::ConfigOptions;
@@ -182,7 +183,7 @@ impl Walk<'_> {
         };
         left.rows = Some(rows.build);
         right.rows = Some(rows.probe);
-        if self.dynamic && keeps_right && !join.null_aware {
+        if self.dynamic && keeps_right && !join.null_aware && !has_stray_filter(join) {
             let keep = (rows.output / rows.probe.max(1.0)).min(1.0);
             let keys = join.on().iter();
             let key = keys.filter_map(|(_, key)| Some(key.downcast_ref::<Column>()?.index()));

@@ -1,7 +1,7 @@
 //! Installation into a DataFusion session.
 
 use super::planner::EstimatingPlanner;
-use super::{InjectStatistics, ReorderJoins, SelectJoins};
+use super::{InjectStatistics, KeepStrayFilters, ReorderJoins, SelectJoins};
 use crate::cost::CostConstants;
 use crate::options::JoinwrightOptions;
 use crate::registry::Registry;
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// The name of DataFusion's physical rule that picks build sides.
 const JOIN_SELECTION: &str = "join_selection";
+/// How the names of those begin that hand filters down; the last one hands down those of joins.
+const FILTER_PUSHDOWN: &str = "FilterPushdown";
 
 /// What a session's join ordering is made of.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +37,7 @@ pub struct JoinOrdering {
 pub trait SessionStateBuilderExt {
     /// Installs the rule [`ReorderJoins`] right after DataFusion's `push_down_filter` (at the end if
     /// there is none), the rule [`SelectJoins`] in the place of its `join_selection` (first if there is none) and
-    /// the rule [`InjectStatistics`] right before it, a query planner around the one that the builder has, which hands our
+    /// the rule [`InjectStatistics`] right before it, [`KeepStrayFilters`] before the last `FilterPushdown`, a query planner around the one that the builder has, which hands our
     /// estimates to `SelectJoins`, and registers the options `joinwright.*`, unless the configuration has them already.
     ///
     /// Call it after the builder's own rules, query planner and configuration are set.
@@ -78,6 +80,13 @@ impl SessionStateBuilderExt for SessionStateBuilder {
         }
         let injection = InjectStatistics::new(catalog);
         physical.rules.insert(place, Arc::new(injection));
+        let hands_down = |rule: &Arc<dyn PhysicalOptimizerRule + Send + Sync>| {
+            rule.name().starts_with(FILTER_PUSHDOWN)
+        };
+        if let Some(place) = physical.rules.iter().rposition(hands_down) {
+            let keep = Arc::new(KeepStrayFilters::default());
+            physical.rules.insert(place, keep);
+        }
         let planner = self.query_planner().take();
         *self.query_planner() = Some(Arc::new(EstimatingPlanner::new(rule, planner)));
         self
