@@ -11,5 +11,6 @@ mod plans;
 mod products;
 mod same_rows;
 mod statistics;
+mod stray_filters;
 mod support;
 mod tables;
