@@ -17,6 +17,8 @@ pub(crate) struct Schedule {
     pub(crate) warmup: u32,
     /// Samples that count.
     pub(crate) runs: u32,
+    /// Whether what the system keeps of files is dropped before each sample.
+    pub(crate) cold: bool,
     /// Shuffles the arms of each query, and the queries.
     pub(crate) seed: Option<u64>,
 }
@@ -120,6 +122,7 @@ pub(crate) async fn bench_query(
                 round - schedule.warmup
             };
             let mut sample = Sample::new(&query.name, &arms[arm], run, warmup);
+            sample.cold = schedule.cold;
             let observe = observed[arm].is_none();
             match runner.run(arm, query, observe).await {
                 Attempt::Interrupted => return Ok(None),
@@ -243,6 +246,7 @@ mod tests {
         Schedule {
             warmup: 1,
             runs,
+            cold: false,
             seed,
         }
     }

@@ -50,6 +50,12 @@ pub(crate) struct SuiteArgs {
     /// `tpch`, `tpcds`, or a folder with suite.toml.
     #[arg(value_name = "SUITE")]
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
     /// Scale factor of the data to be made.
     #[arg(long, default_value_t = 0.1)]
     pub(crate) scale: f64,
@@ -69,8 +75,11 @@ pub(crate) struct CacheArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
+    /// `tpch`, `tpcds`, or a folder with suite.toml; several run one after the other.
+    #[arg(value_name = "SUITE", required = true)]
+    pub(crate) suites: Vec<String>,
     #[command(flatten)]
-    pub(crate) suite: SuiteArgs,
+    pub(crate) data: DataArgs,
     /// `default`, `default+stats`, `literal`, `joinwright`, or parts such as `estimator=textbook,enumerator=goo`; may be
     /// repeated [default: default joinwright]
     #[arg(long = "arm", value_name = "ARM")]
@@ -79,7 +88,8 @@ pub(crate) struct BenchArgs {
     /// which every combination is an arm
     #[arg(long = "arms", value_name = "FILE")]
     pub(crate) arms_file: Option<PathBuf>,
-    /// Another system over the same Parquet files, as one more arm: `duckdb`, by its Python package. One that is not there is skipped
+    /// Another system over the same Parquet files, as one more arm: `duckdb`, by its Python package, or `postgres=URL`, which loads them
+    /// into a schema of its own; may be repeated. One that is not there is skipped
     #[arg(long = "peer", value_name = "PEER")]
     pub(crate) peers: Vec<String>,
     /// The queries to run, separated by commas [default: all]
@@ -91,6 +101,9 @@ pub(crate) struct BenchArgs {
     /// Runs before those.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(crate) warmup: u32,
+    /// Drops what the system keeps of files in memory before each sample, where that is permitted; without warm-up
+    #[arg(long, conflicts_with = "warmup")]
+    pub(crate) cold: bool,
     /// Seconds for one sample.
     #[arg(long, default_value_t = 60.0)]
     pub(crate) timeout: f64,
@@ -100,7 +113,7 @@ pub(crate) struct BenchArgs {
     /// Shuffles the order of the queries, and of the arms of each [default: in their order; each round starts with another arm]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// The folder for the results [default: results/DATE-SUITE-SCALE]
+    /// The folder for the results, of several suites that of their folders SUITE-SCALE [default: results/DATE-SUITE-SCALE]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Goes on with a run that was interrupted or killed, the one in the folder of `--out` or the last one of the same suite, arms and
@@ -237,6 +250,10 @@ pub(crate) struct EstimateArgs {
     /// What estimates; may be repeated [default: estimator=joinwright]
     #[arg(long = "arm", value_name = "ARM")]
     pub(crate) arms: Vec<String>,
+    /// Another system over the same tables, `duckdb` or `postgres=URL`, that loads them and is asked for its estimates of the same
+    /// sub-plans; may be repeated
+    #[arg(long = "peer", value_name = "PEER", conflicts_with = "joins")]
+    pub(crate) peers: Vec<String>,
     /// A file of `query,sub_plan,true_rows`; a sub-plan is the aliases of its relations, sorted, joined by `+`
     /// [default: the suite's truth; without one as `--joins`]
     #[arg(long, value_name = "FILE")]
@@ -294,7 +311,7 @@ pub(crate) struct CompareArgs {
     pub(crate) json: bool,
 }
 
-/// Files are called TABLE.csv; a header may be there or not, empty fields are NULL. Tables without a file are left out, and named.
+/// Files are called TABLE.csv; a header may be there or not, empty fields are NULL, and `""` is a text without any character. Tables without a file are left out, and named.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// Whose files they are.

@@ -19,7 +19,7 @@
 //! | `arm`, `arms_file`, `session` | what plans the queries, and its DataFusion session |
 //! | `injection` | estimators with a file behind them, and their sessions |
 //! | `statistics` | filling the catalog |
-//! | `bench`, `measure` | the schedule of a benchmark, and one sample of it |
+//! | `bench`, `measure`, `cold` | the schedule of a benchmark, and one sample of it; cold runs |
 //! | `peers` | other systems over the same files |
 //! | `rows`, `compare`, `agreement`, `shape` | results; whether two are the same; what a query promises of its own |
 //! | `fingerprint` | whether two plans are the same |
@@ -41,6 +41,7 @@ mod bench;
 mod bootstrap;
 mod calibration;
 mod cli;
+mod cold;
 mod commands;
 mod compare;
 mod comparison;

@@ -52,6 +52,9 @@ pub(crate) struct Sample {
     pub(crate) fingerprint: Option<String>,
     /// What went wrong, if anything did.
     pub(crate) error: Option<String>,
+    /// Whether the system had forgotten the files. Older runs do not say.
+    #[serde(default)]
+    pub(crate) cold: bool,
 }
 
 impl Sample {
@@ -69,6 +72,7 @@ impl Sample {
             rows: None,
             fingerprint: None,
             error: None,
+            cold: false,
         }
     }
 
@@ -115,6 +119,9 @@ pub(crate) struct Run {
     pub(crate) warmup: u32,
     pub(crate) timeout_s: f64,
     pub(crate) threads: usize,
+    /// Absent for runs that were not to be cold; whether they could be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cold: Option<bool>,
     /// What shuffled the order of queries and arms, if anything did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,

@@ -89,6 +89,7 @@ fn difference(run: &Run, planned: &Run) -> Option<String> {
         .or_else(|| differ("number of warm-up runs", &run.warmup, &planned.warmup))
         .or_else(|| differ("timeout", &run.timeout_s, &planned.timeout_s))
         .or_else(|| differ("number of threads", &run.threads, &planned.threads))
+        .or_else(|| differ("cold", &run.cold, &planned.cold))
         .or_else(|| differ("seed", &run.seed, &planned.seed))
         .or_else(|| differ("list of arms", &arms(run), &arms(planned)))
         .or_else(|| differ("version", &versions(run), &versions(planned)))
@@ -114,6 +115,7 @@ mod tests {
             warmup: 0,
             timeout_s: 60.0,
             threads: 1,
+            cold: None,
             seed: None,
             arms: vec![ArmRecord {
                 name: "default".to_owned(),
@@ -140,6 +142,9 @@ mod tests {
         let mut other = run();
         other.versions.datafusion = "56.0.0".to_owned();
         assert!(difference(&run(), &other).unwrap().contains("version"));
+        let mut other = run();
+        other.cold = Some(true);
+        assert!(difference(&run(), &other).unwrap().contains("cold"));
         let mut other = run();
         other.seed = Some(1);
         assert!(difference(&run(), &other).unwrap().contains("seed"));

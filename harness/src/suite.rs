@@ -39,6 +39,8 @@ pub(crate) struct Suite {
     pub(crate) queries: PathBuf,
     /// Key columns that the suite declares: `(table, column)`.
     pub(crate) keys: BTreeSet<(String, String)>,
+    /// By table the columns of the primary key that the suite declares.
+    pub(crate) primary_keys: BTreeMap<String, Vec<String>>,
     /// The file of true cardinalities, if the suite has one.
     pub(crate) truth: Option<PathBuf>,
 }
@@ -153,6 +155,7 @@ fn generated(name: &str, scale: f64, queries: Option<&Path>) -> Result<Suite> {
         queries,
         // Their names tell.
         keys: BTreeSet::new(),
+        primary_keys: BTreeMap::new(),
         truth: None,
     })
 }
@@ -170,6 +173,11 @@ fn from_folder(folder: &Path) -> Result<Suite> {
     let file: SuiteFile =
         toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))?;
     let keys = file.key_columns();
+    let declared = file.keys.into_iter();
+    let primary_keys = declared
+        .map(|(table, keys)| (table, keys.primary))
+        .filter(|(_, columns)| !columns.is_empty())
+        .collect();
     let name = match file.name {
         Some(name) if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') => {
             bail!(
@@ -190,6 +198,7 @@ fn from_folder(folder: &Path) -> Result<Suite> {
         data: folder.join(file.data),
         queries: folder.join(file.queries),
         keys,
+        primary_keys,
         truth: file.truth.map(|truth| folder.join(truth)),
     })
 }
@@ -302,6 +311,7 @@ mod tests {
         assert_eq!(suite.name, "mine");
         assert_eq!(suite.data, folder.path().join("parquet"));
         let key = ("t".to_owned(), "id".to_owned());
+        assert_eq!(suite.primary_keys["t"], ["id"]);
         let data = data_folder(folder.path()).unwrap();
         assert_eq!(data, (suite.data.clone(), BTreeSet::from([key])));
         let sql = folder.path().join("sql");

@@ -151,6 +151,18 @@ impl Overview {
         Self::from_lines(arms, lines)
     }
 
+    /// All queries of several runs with the same arms, named after their runs.
+    pub(crate) fn together(runs: &[(String, Self)]) -> Option<Self> {
+        let arms = runs.first()?.1.arms.clone();
+        let lines = runs.iter().flat_map(|(name, overview)| {
+            overview.lines.iter().map(move |line| Line {
+                query: format!("{name}/{}", line.query),
+                cells: line.cells.clone(),
+            })
+        });
+        Some(Self::from_lines(arms, lines.collect()))
+    }
+
     fn from_lines(arms: Vec<String>, lines: Vec<Line>) -> Self {
         Self {
             totals: totals(&arms, &lines),

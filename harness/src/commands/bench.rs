@@ -9,17 +9,18 @@ use chrono::{SecondsFormat, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use joinwright_optimizer::Registry;
 
-use super::{Prepared, prepare, print, runtime};
+use super::{Prepared, block_on, prepare, print, runtime};
 use crate::arm::{Arm, distinct};
 use crate::arms_file::read_arms;
 use crate::bench::{Schedule, bench_query};
 use crate::cli::BenchArgs;
+use crate::cold::PageCache;
 use crate::details::QueryDetails;
 use crate::injection::QuerySessions;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::machine::{Machine, Versions, available_threads};
 use crate::measure::{Measure, parse};
-use crate::peers::{self, Systems};
+use crate::peers::{self, Asked, Data, Effort, Peer, Systems, Task, without_password};
 use crate::record::{ArmRecord, Run, RunFolder, holds_run, remove_orphans};
 use crate::render::table;
 use crate::resume;
@@ -44,102 +45,169 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
     if !(1..=4096).contains(&threads) {
         bail!("threads {threads} is not between 1 and 4096");
     }
-    let suite = Suite::find(
-        &args.suite.name,
-        args.suite.scale,
-        args.suite.queries.as_deref(),
-    )?;
-    let queries = suite.read_queries(&args.only)?;
-    for query in &queries {
-        let file = suite.queries.join(format!("{}.sql", query.name));
-        parse(&query.sql).with_context(|| format!("cannot understand {}", file.display()))?;
-    }
-    let peers = found_peers(&args.peers)?;
-    if let Some(arm) = arms.iter().find(|arm| args.peers.contains(&arm.name)) {
+    let suites = found_suites(&args)?;
+    let asked = peers::parse(&args.peers)?;
+    let named = |arm: &&Arm| asked.iter().any(|peer| peer.name() == arm.name);
+    if let Some(arm) = arms.iter().find(named) {
         bail!("arm `{}` has the name of a peer", arm.name);
     }
-    let planned = Run {
-        command: command_line(),
-        started: now(),
-        finished: None,
-        interrupted: false,
-        resumed: Vec::new(),
-        suite: suite.name.clone(),
-        scale: suite.scale(),
-        queries: queries.len(),
-        runs: args.runs,
-        warmup: args.warmup,
-        timeout_s: timeout,
-        threads,
-        seed: args.seed,
-        arms: arms
-            .iter()
-            .map(|arm| ArmRecord {
-                name: arm.name.clone(),
-                options: arm.options(),
-            })
-            .chain(peers.iter().map(|(name, version)| ArmRecord {
-                name: name.clone(),
-                options: BTreeMap::from([("version".to_owned(), version.clone())]),
-            }))
-            .collect(),
-        versions: Versions::here(),
-        machine: Machine::here(),
-        summary: Vec::new(),
-        details: Vec::new(),
-    };
-    // Before anything is timed, or even made: hours later is too late to learn that the disk is full.
-    let (folder, run) = open_folder(&args, &suite, planned, &queries)?;
-    let workers = runtime(threads)?;
-    // The queries have these threads to themselves. What watches them has its own, since a clock that waits for
-    // a busy thread cannot end a query.
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
-    let result = control.block_on(async {
-        let mut interrupt = Interrupt::listen();
-        let prepared = prepare(&suite, &queries, &args.suite, &mut interrupt).await?;
-        let open = |purpose| open_sessions(&arms, &suite, &prepared, registry, threads, purpose);
-        let sessions = Sessions {
-            run: open(Purpose::Run).await?,
-            explain: open(Purpose::Alternatives).await?,
-        };
-        let timeout = Duration::from_secs_f64(timeout);
-        let mut systems = vec![];
-        for (name, _) in &peers {
-            let tables = &prepared.tables;
-            systems.push(peers::start(name, tables, threads, timeout, &interrupt).await?);
-        }
-        let measure = Measure {
-            sessions: vec![],
-            tables: prepared.tables.clone().into(),
-            workers: workers.handle().clone(),
-            timeout,
-            interrupt,
-        };
-        let mut systems = Systems {
-            measure,
-            peers: systems,
-        };
-        measure_all(&mut systems, &sessions, &queries, run, folder).await
+    let peers = block_on(1, async { Ok(peers::found(asked).await) })?;
+    let page_cache = args.cold.then(PageCache::of_machine).and_then(|cache| {
+        let said = |why: &String| complain(why);
+        cache.inspect_err(said).ok()
     });
-    workers.shutdown_background();
-    control.shutdown_background();
-    result
-}
-
-/// The other systems that are asked for and there, with their versions.
-fn found_peers(names: &[String]) -> Result<Vec<(String, String)>> {
-    peers::check_names(names)?;
-    let mut found = vec![];
-    for name in names {
-        match peers::version(name) {
-            Ok(version) => found.push((name.clone(), version)),
-            Err(missing) => complain(&missing),
+    let bench = Bench {
+        args,
+        arms,
+        peers,
+        threads,
+        page_cache,
+    };
+    let mut runs = vec![];
+    let mut status = 0;
+    for (suite, queries) in &suites {
+        let ended = bench.run(suite, queries, registry)?;
+        runs.push((short_name(suite), ended.overview));
+        status = status.max(ended.status);
+        if ended.status == EXIT_INTERRUPTED {
+            break;
         }
     }
+    if suites.len() > 1 {
+        print(&format!("\n{}", table::render_together(&runs)))?;
+    }
+    Ok(status)
+}
+
+/// All suites with their queries, so that what is wrong with the last one is known before the first one runs.
+fn found_suites(args: &BenchArgs) -> Result<Vec<(Suite, Vec<Query>)>> {
+    let several = args.suites.len() > 1;
+    if several && (!args.only.is_empty() || args.data.queries.is_some()) {
+        bail!("--query and --queries are for one suite, not for several");
+    }
+    let mut found: Vec<(Suite, Vec<Query>)> = vec![];
+    for name in &args.suites {
+        let suite = Suite::find(name, args.data.scale, args.data.queries.as_deref())?;
+        let short = short_name(&suite);
+        if found.iter().any(|(other, _)| short_name(other) == short) {
+            bail!("two suites are called {short}");
+        }
+        let queries = suite.read_queries(&args.only)?;
+        for query in &queries {
+            let file = suite.queries.join(format!("{}.sql", query.name));
+            parse(&query.sql).with_context(|| format!("cannot understand {}", file.display()))?;
+        }
+        found.push((suite, queries));
+    }
     Ok(found)
+}
+
+/// What all suites of a command have in common.
+struct Bench {
+    args: BenchArgs,
+    arms: Vec<Arm>,
+    /// With their versions.
+    peers: Vec<(Asked, String)>,
+    threads: usize,
+    /// What is dropped before each sample.
+    page_cache: Option<PageCache>,
+}
+
+/// How the run of a suite ended.
+struct Ended {
+    status: u8,
+    overview: Overview,
+}
+
+impl Bench {
+    /// Runs all queries of a suite, and leaves a folder.
+    fn run(&self, suite: &Suite, queries: &[Query], registry: &Registry) -> Result<Ended> {
+        let (args, threads) = (&self.args, self.threads);
+        // Before anything is timed, or even made: hours later is too late to learn that the disk is full.
+        let (folder, run) = open_folder(args, suite, self.planned(suite, queries), queries)?;
+        let workers = runtime(threads)?;
+        // The queries have these threads to themselves. What watches them has its own, since a clock that waits for
+        // a busy thread cannot end a query.
+        let control = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start threads")?;
+        let result = control.block_on(async {
+            let mut interrupt = Interrupt::listen();
+            let prepared = prepare(suite, queries, &args.data, &mut interrupt).await?;
+            let arms = &self.arms;
+            let open = |purpose| open_sessions(arms, suite, &prepared, registry, threads, purpose);
+            let sessions = Sessions {
+                run: open(Purpose::Run).await?,
+                explain: open(Purpose::Alternatives).await?,
+            };
+            let effort = Effort {
+                task: Task::Run,
+                cold: self.page_cache.is_some(),
+                threads,
+                timeout: Duration::from_secs_f64(args.timeout),
+            };
+            let data = Data {
+                suite,
+                tables: &prepared.tables,
+            };
+            let mut peers = vec![];
+            for (peer, _) in &self.peers {
+                peers.push(Peer::start(peer, data, effort, &interrupt).await?);
+            }
+            let measure = Measure {
+                sessions: vec![],
+                tables: prepared.tables.clone().into(),
+                workers: workers.handle().clone(),
+                timeout: effort.timeout,
+                interrupt,
+            };
+            let mut systems = Systems {
+                measure,
+                peers,
+                page_cache: self.page_cache.clone(),
+            };
+            measure_all(&mut systems, &sessions, queries, run, folder).await
+        });
+        workers.shutdown_background();
+        control.shutdown_background();
+        result
+    }
+
+    /// The record of a run that has not begun.
+    fn planned(&self, suite: &Suite, queries: &[Query]) -> Run {
+        let args = &self.args;
+        let own = self.arms.iter().map(|arm| ArmRecord {
+            name: arm.name.clone(),
+            options: arm.options(),
+        });
+        let peers = self.peers.iter().map(|(peer, version)| ArmRecord {
+            name: peer.name().to_owned(),
+            options: BTreeMap::from([("version".to_owned(), version.clone())]),
+        });
+        Run {
+            command: command_line(),
+            started: now(),
+            finished: None,
+            interrupted: false,
+            resumed: Vec::new(),
+            suite: suite.name.clone(),
+            scale: suite.scale(),
+            queries: queries.len(),
+            runs: args.runs,
+            // What is warm for a cold run is not what is timed.
+            warmup: if args.cold { 0 } else { args.warmup },
+            timeout_s: args.timeout,
+            threads: self.threads,
+            cold: args.cold.then_some(self.page_cache.is_some()),
+            seed: args.seed,
+            arms: own.chain(peers).collect(),
+            versions: Versions::here(),
+            machine: Machine::here(),
+            summary: Vec::new(),
+            details: Vec::new(),
+        }
+    }
 }
 
 /// The arms of the command line, then those of the file.
@@ -161,9 +229,13 @@ fn open_folder(
     queries: &[Query],
 ) -> Result<(RunFolder, Run)> {
     let results = Path::new(RESULTS);
+    let out = args.out.as_ref().map(|out| match args.suites.len() {
+        1 => out.clone(),
+        _ => out.join(short_name(suite)),
+    });
     if args.resume {
         let unfinished = || resume::unfinished(results, &planned);
-        match args.out.clone().or_else(unfinished) {
+        match out.clone().or_else(unfinished) {
             Some(folder) if holds_run(&folder) => {
                 let (folder, mut run) = resume::take_up(&folder, &planned, queries)?;
                 if !resume::is_whole(&run) {
@@ -177,8 +249,8 @@ fn open_folder(
             None => {}
         }
     }
-    let name = folder_name(suite);
-    let folder = RunFolder::create(args.out.as_deref(), results, &name)?;
+    let name = format!("{}-{}", Utc::now().format("%Y-%m-%d"), short_name(suite));
+    let folder = RunFolder::create(out.as_deref(), results, &name)?;
     Ok((folder, planned))
 }
 
@@ -214,11 +286,12 @@ async fn measure_all(
     queries: &[Query],
     mut run: Run,
     mut folder: RunFolder,
-) -> Result<u8> {
+) -> Result<Ended> {
     let arms: Vec<String> = run.arms.iter().map(|arm| arm.name.clone()).collect();
     let schedule = Schedule {
         warmup: run.warmup,
         runs: run.runs,
+        cold: run.cold == Some(true),
         seed: run.seed,
     };
     let whole = resume::is_whole(&run);
@@ -275,14 +348,15 @@ async fn measure_all(
         table::render(&run, folder.samples()),
         folder.path().display()
     ))?;
-    if run.interrupted {
-        return Ok(EXIT_INTERRUPTED);
-    }
     let overview = Overview::new(&run, folder.samples());
-    Ok(if overview.has_faults(sessions.run.len()) {
-        EXIT_DIFFERENT
-    } else {
-        0
+    let faults = overview.has_faults(sessions.run.len());
+    Ok(Ended {
+        status: match run.interrupted {
+            true => EXIT_INTERRUPTED,
+            false if faults => EXIT_DIFFERENT,
+            false => 0,
+        },
+        overview,
     })
 }
 
@@ -295,11 +369,11 @@ fn progress_bar(queries: usize) -> ProgressBar {
     }
 }
 
-fn folder_name(suite: &Suite) -> String {
-    let date = Utc::now().format("%Y-%m-%d");
+/// The suite, with its scale where it has one.
+fn short_name(suite: &Suite) -> String {
     match suite.scale() {
-        Some(scale) => format!("{date}-{}-{scale}", suite.name),
-        None => format!("{date}-{}", suite.name),
+        Some(scale) => format!("{}-{scale}", suite.name),
+        None => suite.name.clone(),
     }
 }
 
@@ -307,7 +381,7 @@ pub(super) fn now() -> String {
     Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// The command as it can be typed again; arguments with spaces are quoted.
+/// The command as it can be typed again, but for passwords; arguments with spaces are quoted.
 pub(super) fn command_line() -> String {
     let quote = |argument: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+".contains(c);
@@ -318,7 +392,7 @@ pub(super) fn command_line() -> String {
     };
     let arguments = std::env::args_os()
         .skip(1)
-        .map(|argument| quote(argument.to_string_lossy().into_owned()));
+        .map(|argument| quote(without_password(&argument.to_string_lossy())));
     std::iter::once("joinwright".to_owned())
         .chain(arguments)
         .collect::<Vec<_>>()

@@ -4,23 +4,32 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail};
+use datafusion::common::TableReference;
 use joinwright_optimizer::EstimatedRegion;
 use joinwright_optimizer::Registry;
 use joinwright_optimizer::relset::RelSet;
+use joinwright_stats::Catalog;
 use serde::Serialize;
 
-use super::{Prepared, block_on, joins, prepare, print};
-use crate::arm::Arm;
+use super::{Prepared, block_on, joins, peer_estimates, prepare, print};
+use crate::arm::{Arm, Kind};
 use crate::cli::EstimateArgs;
 use crate::injection::QuerySessions;
 use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
+use crate::peers::{self, Asked, Data, Effort, Peer, Task};
 use crate::quality::{TrueRows, p_error};
 use crate::render::estimate::{ArmEstimates, Estimated, render};
-use crate::session::{Purpose, known_parts};
+use crate::session::{Purpose, Session, known_parts};
 use crate::suite::{Query, Suite};
+use crate::truth::sub_queries::Columns;
 use crate::truth::{SubPlan, Truth, read_truth, relations_of};
+
+/// For one sub-plan in another system.
+const TIME_TO_ESTIMATE: Duration = Duration::from_secs(300);
 
 /// A line of the output.
 #[derive(Serialize)]
@@ -43,8 +52,8 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
     )?;
     let suite = Suite::find(
         &args.suite.name,
-        args.suite.scale,
-        args.suite.queries.as_deref(),
+        args.suite.data.scale,
+        args.suite.data.queries.as_deref(),
     )?;
     let mut queries = suite.read_queries(&args.only)?;
     let truth = match args.subplans.as_ref().or(suite.truth.as_ref()) {
@@ -58,9 +67,14 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
         }
         _ => None,
     };
+    let asked = peers::parse(&args.peers)?;
+    if truth.is_none() && !asked.is_empty() {
+        bail!("peers estimate the sub-plans of a file: name one with --subplans FILE");
+    }
     let threads = available_threads();
     let estimates = block_on(threads, async {
-        let prepared = prepare(&suite, &queries, &args.suite, &mut Interrupt::listen()).await?;
+        let mut interrupt = Interrupt::listen();
+        let prepared = prepare(&suite, &queries, &args.suite.data, &mut interrupt).await?;
         let Prepared { tables, catalog } = &prepared;
         let mut sessions = vec![];
         for arm in &arms {
@@ -77,6 +91,12 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
         for (arm, sessions) in &sessions {
             estimates.push(estimate_arm(arm, sessions, &queries, &truth, thorough).await?);
         }
+        let data = Data {
+            suite: &suite,
+            tables,
+        };
+        let of_peers = estimate_peers(asked, data, catalog, &queries, &truth, interrupt);
+        estimates.extend(of_peers.await?);
         Ok(estimates)
     })?;
     if let Some(path) = &args.out {
@@ -84,6 +104,43 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
     }
     print(&render(&estimates))?;
     Ok(0)
+}
+
+/// The estimates of other systems, as far as they are there.
+async fn estimate_peers(
+    asked: Vec<Asked>,
+    data: Data<'_>,
+    catalog: &Arc<Catalog>,
+    queries: &[Query],
+    truth: &Truth,
+    interrupt: Interrupt,
+) -> Result<Vec<ArmEstimates>> {
+    let arm = Arm {
+        name: "default".to_owned(),
+        kind: Kind::Default,
+    };
+    let (registry, purpose) = (Registry::default(), Purpose::Explain);
+    let session = Session::open(&arm, data.tables, catalog, &registry, 1, purpose).await?;
+    let mut columns = Columns::new();
+    for table in data.tables {
+        let name = TableReference::bare(table.name.as_str());
+        let schema = session.context.table_provider(name).await?.schema();
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        columns.insert(table.name.clone(), names.collect());
+    }
+    let effort = Effort {
+        task: Task::Estimate,
+        cold: false,
+        threads: available_threads(),
+        timeout: TIME_TO_ESTIMATE,
+    };
+    let mut estimates = vec![];
+    for (peer, _) in peers::found(asked).await {
+        let mut peer = Peer::start(&peer, data, effort, &interrupt).await?;
+        let of_peer = peer_estimates::estimate(&mut peer, &session, &columns, queries, truth);
+        estimates.push(of_peer.await?);
+    }
+    Ok(estimates)
 }
 
 async fn estimate_arm(
@@ -147,7 +204,7 @@ fn estimated(
         true_rows: sub_plan.true_rows,
         est_rows: estimate.rows,
         upper_bound: estimate.upper_bound,
-        source: estimate.source,
+        source: estimate.source.as_str(),
     }
 }
 
@@ -177,7 +234,7 @@ fn write_lines(path: &Path, arms: &[ArmEstimates]) -> Result<()> {
                     true_rows: estimated.true_rows,
                     est_rows: estimated.est_rows,
                     upper_bound: estimated.upper_bound,
-                    source: estimated.source.as_str(),
+                    source: estimated.source,
                     arm: &arm.arm,
                 })
                 .with_context(file)?;

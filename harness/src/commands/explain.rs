@@ -32,15 +32,15 @@ pub(super) fn run(args: ExplainArgs, registry: &Registry) -> Result<u8> {
     let arm = Arm::parse(&args.arm, &known_parts(registry))?;
     let suite = Suite::find(
         &args.suite.name,
-        args.suite.scale,
-        args.suite.queries.as_deref(),
+        args.suite.data.scale,
+        args.suite.data.queries.as_deref(),
     )?;
     let query = chosen_query(&args, &suite)?;
     let threads = available_threads();
     block_on(threads, async {
         let mut interrupt = Interrupt::listen();
         let queries = std::slice::from_ref(&query);
-        let prepared = prepare(&suite, queries, &args.suite, &mut interrupt).await?;
+        let prepared = prepare(&suite, queries, &args.suite.data, &mut interrupt).await?;
         let Prepared { tables, catalog } = &prepared;
         let data = (&tables[..], catalog);
         let cannot_plan = || format!("cannot plan {}", described(&query, &args));
@@ -157,6 +157,7 @@ fn page(
         warmup: 0,
         timeout_s: 0.0,
         threads,
+        cold: None,
         seed: None,
         arms: vec![ArmRecord {
             name: arm.name.clone(),

@@ -65,7 +65,7 @@ pub(super) async fn estimate(
                     true_rows: rows.into(),
                     est_rows: line.est_rows,
                     upper_bound: None,
-                    source: line.source,
+                    source: line.source.as_str(),
                 });
             }
         }

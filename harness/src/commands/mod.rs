@@ -8,6 +8,7 @@ mod estimate;
 mod explain;
 mod import;
 mod joins;
+mod peer_estimates;
 mod plan;
 mod report;
 mod search;
@@ -26,7 +27,7 @@ use joinwright_stats::{AnalyzeOptions, Catalog};
 use tokio::runtime::Runtime;
 
 use crate::arm::{Arm, Kind};
-use crate::cli::{Command, SuiteArgs};
+use crate::cli::{Command, DataArgs};
 use crate::data;
 use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
@@ -93,7 +94,7 @@ struct Prepared {
 async fn prepare(
     suite: &Suite,
     queries: &[Query],
-    args: &SuiteArgs,
+    args: &DataArgs,
     interrupt: &mut Interrupt,
 ) -> Result<Prepared> {
     let tables = find_data(suite, interrupt).await?;

@@ -30,13 +30,14 @@ pub(super) fn run(args: PlanArgs, registry: &Registry) -> Result<u8> {
     let arms = Arm::parse_all(&args.arms, &["joinwright"], &known_parts(registry))?;
     let suite = Suite::find(
         &args.suite.name,
-        args.suite.scale,
-        args.suite.queries.as_deref(),
+        args.suite.data.scale,
+        args.suite.data.queries.as_deref(),
     )?;
     let queries = suite.read_queries(&args.only)?;
     let threads = available_threads();
     block_on(threads, async {
-        let prepared = prepare(&suite, &queries, &args.suite, &mut Interrupt::listen()).await?;
+        let prepared =
+            prepare(&suite, &queries, &args.suite.data, &mut Interrupt::listen()).await?;
         let Prepared { tables, catalog } = &prepared;
         let mut out = io::BufWriter::new(io::stdout());
         for arm in &arms {

@@ -49,8 +49,8 @@ struct Tally {
 pub(super) fn run(args: TruthArgs, registry: &Registry) -> Result<u8> {
     let suite = Suite::find(
         &args.suite.name,
-        args.suite.scale,
-        args.suite.queries.as_deref(),
+        args.suite.data.scale,
+        args.suite.data.queries.as_deref(),
     )?;
     let queries = suite.read_queries(&args.only)?;
     let mut writer = TruthWriter::open(&args.out)?;
@@ -60,7 +60,7 @@ pub(super) fn run(args: TruthArgs, registry: &Registry) -> Result<u8> {
     block_on(threads, async {
         let interrupt = Interrupt::listen();
         let tables = find_data(&suite, &interrupt).await?;
-        let catalog = open_catalog(args.suite.cache.folder.as_deref())?;
+        let catalog = open_catalog(args.suite.data.cache.folder.as_deref())?;
         // As the query is written: other arms may join by equalities that it only implies.
         let arm = Arm {
             name: "default".to_owned(),

@@ -1,6 +1,7 @@
 //! `joinwright import`: published CSV files of a benchmark to Parquet tables with types and keys, as a suite.
 
 mod job;
+mod raw;
 mod stats;
 mod table;
 

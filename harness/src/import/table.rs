@@ -16,6 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
+use super::raw::{Kept, is_quoted, skipped_lines};
 use super::{Benchmark, Column, Table, Type};
 
 /// Rows that are converted before they are written.
@@ -28,7 +29,7 @@ const TIME_WITH_T: &str = "%Y-%m-%dT%H:%M:%S%.f";
 const DAY: &str = "%Y-%m-%d";
 
 /// Converts the file of a table into `TABLE.parquet` in `folder`, which appears once it is whole; the result is its rows.
-/// Fields are NULL where they are empty. A header is known by its names, and may have them in another order.
+/// Fields are NULL where they are empty, but for texts in quotes: `""` is a text without any character. A header is known by its names, and may have them in another order.
 pub(crate) fn convert(
     benchmark: &Benchmark,
     table: &Table,
@@ -66,8 +67,9 @@ fn write(
         .flexible(true)
         .escape(benchmark.escape)
         .double_quote(true)
-        .from_path(file)
-        .with_context(|| format!("cannot read {}", file.display()))?;
+        .from_reader(Kept::new(
+            File::open(file).with_context(|| format!("cannot read {}", file.display()))?,
+        ));
     let writing = || format!("cannot write {}", path.display());
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
@@ -82,8 +84,12 @@ fn write(
     let mut record = StringRecord::new();
     let (mut rows, mut reported, mut first) = (0_u64, 0, true);
     loop {
-        let line = reader.position().line();
+        let before = reader.position().clone();
         let more = reader.read_record(&mut record);
+        let read = before.byte()..reader.position().byte();
+        let raw = reader.get_mut().bytes_of(read);
+        // Empty lines before a record count as lines of it.
+        let line = before.line() + skipped_lines(raw);
         if !more.map_err(|error| broken(file, &error, line))? {
             break;
         }
@@ -93,9 +99,9 @@ fn write(
             places = header;
             continue;
         }
-        let line = record.position().map_or(line, |position| position.line());
         let at = || format!("{}, line {line}", file.display());
-        add(table, &places, &record, &mut values).with_context(at)?;
+        let quoted = |field| is_quoted(raw, field, benchmark.escape);
+        add(table, &places, &record, quoted, &mut values).with_context(at)?;
         rows += 1;
         if rows.is_multiple_of(ROWS_PER_BATCH as u64) {
             writer
@@ -115,7 +121,6 @@ fn write(
 }
 
 fn broken(file: &Path, error: &csv::Error, line: u64) -> anyhow::Error {
-    let line = error.position().map_or(line, |position| position.line());
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => anyhow!("{}, line {line}: no UTF-8", file.display()),
         _ => anyhow!("cannot read {}, line {line}: {error}", file.display()),
@@ -166,8 +171,8 @@ impl Values {
         }
     }
 
-    /// Adds a field; `None` if it cannot be understood.
-    fn add(&mut self, field: &str) -> Option<()> {
+    /// Adds a field, which may have stood in quotes; `None` if it cannot be understood.
+    fn add(&mut self, field: &str, quoted: impl Fn() -> bool) -> Option<()> {
         let known = !field.is_empty();
         match self {
             Self::Small(values) => {
@@ -184,7 +189,7 @@ impl Values {
                     None
                 });
             }
-            Self::Text(values) => values.append_option(known.then_some(field)),
+            Self::Text(values) => values.append_option((known || quoted()).then_some(field)),
             Self::Time(values) => {
                 values.append_option(if known {
                     Some(microseconds(field.trim())?)
@@ -223,6 +228,7 @@ fn add(
     table: &Table,
     places: &[usize],
     record: &StringRecord,
+    quoted: impl Fn(usize) -> bool,
     values: &mut [Values],
 ) -> Result<()> {
     if record.len() != table.columns.len() {
@@ -235,7 +241,7 @@ fn add(
     }
     for ((column, place), values) in table.columns.iter().zip(places).zip(values) {
         let field = record.get(*place).unwrap_or_default();
-        if values.add(field).is_none() {
+        if values.add(field, || quoted(*place)).is_none() {
             let what = match column.kind {
                 Type::Small => "a whole number of 16 bits",
                 Type::Int => "a whole number of 32 bits",
@@ -257,7 +263,8 @@ fn batch(schema: &SchemaRef, values: &mut [Values]) -> Result<RecordBatch> {
 mod tests {
     use super::*;
     use crate::import::{JOB, STATS};
-    use arrow::util::pretty::pretty_format_batches;
+    use arrow::util::display::FormatOptions;
+    use arrow::util::pretty::pretty_format_batches_with_options;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     /// The rows that come of a file, or the error with the folder taken out.
@@ -284,7 +291,23 @@ mod tests {
             .unwrap()
             .map(Result::unwrap)
             .collect();
-        pretty_format_batches(&batches).unwrap().to_string()
+        let options = FormatOptions::new().with_null("NULL");
+        let shown = pretty_format_batches_with_options(&batches, &options);
+        shown.unwrap().to_string()
+    }
+
+    /// As in PostgreSQL's COPY, quotes make an empty text one that is known. Other types have no such value.
+    #[test]
+    fn empty_quotes_are_a_text() {
+        let text = "1,\"\",,\"\",a,\"\",\n2,,\"\",\"7\",\"x\\\",y\",,\"\"\n";
+        insta::assert_snapshot!(converted(&JOB, "char_name", text), @r#"
+        +----+------+------------+---------+---------------+---------------+--------+
+        | id | name | imdb_index | imdb_id | name_pcode_nf | surname_pcode | md5sum |
+        +----+------+------------+---------+---------------+---------------+--------+
+        | 1  |      | NULL       | NULL    | a             |               | NULL   |
+        | 2  | NULL |            | 7       | x",y          | NULL          |        |
+        +----+------+------------+---------+---------------+---------------+--------+
+        "#);
     }
 
     #[test]
@@ -302,10 +325,10 @@ mod tests {
         +----+------------------+------------+---------+---------------+---------------+--------+
         | id | name             | imdb_index | imdb_id | name_pcode_nf | surname_pcode | md5sum |
         +----+------------------+------------+---------+---------------+---------------+--------+
-        | 1  | Smith, "Bob"     |            | 7       | a\b           |               |        |
-        | 2  | two              | x\y        | -8      |               |               |        |
+        | 1  | Smith, "Bob"     | NULL       | 7       | a\b           | NULL          | NULL   |
+        | 2  | two              | x\y        | -8      | NULL          | NULL          | NULL   |
         |    | lines            |            |         |               |               |        |
-        | 3  | doubled "quotes" | é          |         |               |               |        |
+        | 3  | doubled "quotes" | é          | NULL    | NULL          | NULL          | NULL   |
         +----+------------------+------------+---------+---------------+---------------+--------+
         "#);
     }
@@ -319,7 +342,7 @@ mod tests {
         | Id | UserId | Date                    |
         +----+--------+-------------------------+
         | 1  | 5      | 2010-07-19T06:55:26     |
-        | 2  |        | 2010-07-19T06:55:26.500 |
+        | 2  | NULL   | 2010-07-19T06:55:26.500 |
         | 3  | 6      | 2010-07-19T00:00:00     |
         +----+--------+-------------------------+
         ");
@@ -346,6 +369,15 @@ mod tests {
             "link_type.csv, line 2: `3000000000` in column id is not a whole number of 32 bits",
         );
         check(b"1,a\n2,\xff\n", "link_type.csv, line 2: no UTF-8");
+        check(b"1,a\n\n2,\xff\n", "link_type.csv, line 3: no UTF-8");
+        check(
+            b"1,a\r\n2,b\r\n\r\n\r\nx,c\r\n",
+            "link_type.csv, line 5: `x` in column id is not a whole number of 32 bits",
+        );
+        check(
+            b"\n\nx,c\n",
+            "link_type.csv, line 3: `x` in column id is not a whole number of 32 bits",
+        );
         let said = converted(&STATS, "badges", "1,2,yesterday\n");
         assert!(
             said.starts_with("badges.csv, line 1: `yesterday` in column Date"),

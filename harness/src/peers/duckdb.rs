@@ -1,18 +1,18 @@
 //! DuckDB, through its Python package: a script that reads requests and writes answers, one JSON object a line.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Ran;
-use super::process::Process;
+use super::process::{Answer, Process};
+use super::{Data, Effort, Ended, Ran, Task, files_of};
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::operators::{Observed, Operator};
-use crate::tables::TablePath;
 
 const SCRIPT: &str = include_str!("run_duckdb.py");
 const PYTHON: &str = "python3";
@@ -44,48 +44,102 @@ pub(super) fn version() -> std::result::Result<String, String> {
     }
 }
 
-/// The script over these tables.
-pub(super) fn process(tables: &[TablePath], threads: usize) -> Result<Process> {
+/// Starts the script over these tables.
+pub(super) async fn start(
+    data: Data<'_>,
+    effort: Effort,
+    mut interrupt: Interrupt,
+) -> Result<Process> {
     let mut files = BTreeMap::new();
-    for table in tables {
+    for table in data.tables {
         files.insert(table.name.as_str(), files_of(&table.path)?);
     }
-    let opening = json!({"threads": threads, "tables": files}).to_string();
-    Ok(Process::new(PYTHON, &["-c", SCRIPT], opening))
+    let load = effort.task == Task::Estimate;
+    let opening =
+        json!({"threads": effort.threads, "tables": files, "load": load, "cold": effort.cold});
+    let mut process = Process::new(PYTHON, &["-c", SCRIPT], opening.to_string());
+    match process.open(effort.timeout, &mut interrupt).await {
+        Answer::Line(answer) => check_opened(&answer)?,
+        Answer::Interrupted => return Err(Interrupted.into()),
+        Answer::TimedOut | Answer::Gone => bail!("duckdb does not start"),
+    }
+    Ok(process)
 }
 
-/// The Parquet files of a table, sorted.
-fn files_of(path: &Path) -> Result<Vec<String>> {
-    if path.is_file() {
-        return Ok(vec![path.display().to_string()]);
+/// Runs a query once.
+pub(super) async fn run(
+    process: &mut Process,
+    sql: &str,
+    observe: bool,
+    timeout: Duration,
+    interrupt: &mut Interrupt,
+) -> Ended<Ran> {
+    let request = json!({"sql": sql, "explain": observe}).to_string();
+    match process.ask(&request, timeout, interrupt).await {
+        Answer::Line(line) => match understand(&line) {
+            Ok(ran) => Ended::Done(ran),
+            Err(error) => Ended::Failed(crate::one_line(&error)),
+        },
+        Answer::Interrupted => Ended::Interrupted,
+        Answer::TimedOut => Ended::TimedOut,
+        Answer::Gone => Ended::Failed("duckdb ended".to_owned()),
     }
-    let reading = || format!("cannot read {}", path.display());
-    let mut files = vec![];
-    for entry in fs::read_dir(path).with_context(reading)? {
-        let path = entry.with_context(reading)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "parquet")
-        {
-            files.push(path.display().to_string());
+}
+
+/// The rows that it expects of a query.
+pub(super) async fn estimate(
+    process: &mut Process,
+    sql: &str,
+    timeout: Duration,
+    interrupt: &mut Interrupt,
+) -> Ended<f64> {
+    let request = json!({"estimate": sql}).to_string();
+    match process.ask(&request, timeout, interrupt).await {
+        Answer::Line(line) => match expected(&line) {
+            Ok(rows) => Ended::Done(rows),
+            Err(error) => Ended::Failed(crate::one_line(&error)),
+        },
+        Answer::Interrupted => Ended::Interrupted,
+        Answer::TimedOut => Ended::TimedOut,
+        Answer::Gone => Ended::Failed("duckdb ended".to_owned()),
+    }
+}
+
+/// The estimate of the topmost operator that has one. A result that is known to be empty has none.
+fn expected(answer: &str) -> Result<f64> {
+    let reply: Reply = serde_json::from_str(answer).context("duckdb's answer is no JSON")?;
+    if let Some(error) = reply.error {
+        bail!("{error}");
+    }
+    let plan = reply.plan.context("duckdb tells no plan")?;
+    let mut node = &plan[0];
+    loop {
+        let estimate = &node["extra_info"]["Estimated Cardinality"];
+        if let Some(rows) = number(estimate) {
+            return Ok(rows);
         }
+        if node["name"] == "EMPTY_RESULT" {
+            return Ok(0.0);
+        }
+        let below = children(node).first();
+        node = below.context("duckdb's plan has no estimate")?;
     }
-    files.sort();
-    Ok(files)
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => text.trim_start_matches('~').parse().ok(),
+        value => value.as_f64(),
+    }
 }
 
 /// Whether it could read the tables, by its first answer.
-pub(super) fn check_opened(answer: &str) -> Result<()> {
+fn check_opened(answer: &str) -> Result<()> {
     let answer: Value = serde_json::from_str(answer).context("duckdb does not answer")?;
     match answer["error"].as_str() {
         Some(error) => bail!("duckdb cannot read the tables: {error}"),
         None => Ok(()),
     }
-}
-
-/// What asks for one execution.
-pub(super) fn request(sql: &str, explain: bool) -> String {
-    json!({"sql": sql, "explain": explain}).to_string()
 }
 
 #[derive(Deserialize)]
@@ -98,7 +152,7 @@ struct Reply {
 }
 
 /// What an execution came to.
-pub(super) fn understand(answer: &str) -> Result<Ran> {
+fn understand(answer: &str) -> Result<Ran> {
     let reply: Reply = serde_json::from_str(answer).context("duckdb's answer is no JSON")?;
     if let Some(error) = reply.error {
         bail!("{error}");
@@ -165,10 +219,6 @@ fn add(node: &Value, cut: bool, path: &mut Vec<Above>, observed: &mut Observed) 
         joins,
         table: info.get("Filename(s)").map(table_of),
     });
-    let number = |value: &Value| match value {
-        Value::String(text) => text.trim_start_matches('~').parse::<f64>().ok(),
-        value => value.as_f64(),
-    };
     observed.keys.push(vec![]);
     let estimate = info.get("Estimated Cardinality").and_then(number);
     observed.own_estimates.push(estimate);
@@ -322,6 +372,18 @@ mod tests {
         );
         assert_eq!(cut("a = 3"), [2, 4, 6]);
         assert_eq!(cut("optional: q IN (1, 2)"), [6]);
+    }
+
+    #[test]
+    fn the_topmost_estimate_counts() {
+        let answer = |node: Value| expected(&json!({"plan": [node]}).to_string()).ok();
+        let scan = json!({"name": "SEQ_SCAN", "children": [], "extra_info": {"Estimated Cardinality": "7"}});
+        let above =
+            json!({"name": "PROJECTION", "children": [scan], "extra_info": {"Projections": "1"}});
+        assert_eq!(answer(above), Some(7.0));
+        let empty = json!({"name": "EMPTY_RESULT", "children": [], "extra_info": {}});
+        assert_eq!(answer(empty), Some(0.0));
+        assert_eq!(answer(json!({"name": "X", "children": []})), None);
     }
 
     #[test]

@@ -1,98 +1,245 @@
 //! Other systems beside DataFusion: the same Parquet files, the same SQL, their plans and times as arms of a run.
 
 mod duckdb;
+mod postgres;
 mod process;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::bench::{Attempt, Done, Rows, Runner};
+use crate::cold::PageCache;
 use crate::fingerprint::fingerprint;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::measure::Measure;
 use crate::operators::{Observed, Operator};
 use crate::rows::{Digest, Table};
 use crate::shape::Shape;
-use crate::suite::Query;
+use crate::suite::{Query, Suite};
 use crate::tables::TablePath;
-use process::{Answer, Process};
+use postgres::Postgres;
+use process::Process;
 
-/// The systems that can be asked for.
-const NAMES: [&str; 1] = ["duckdb"];
+/// A system that is asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    DuckDb,
+    /// With the way to its server.
+    Postgres(Box<tokio_postgres::Config>),
+}
+
+/// What a system is to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Data<'a> {
+    pub(crate) suite: &'a Suite,
+    pub(crate) tables: &'a [TablePath],
+}
+
+/// How a system is to work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    pub(crate) task: Task,
+    /// Files are read anew for each answer.
+    pub(crate) cold: bool,
+    pub(crate) threads: usize,
+    /// For one answer.
+    pub(crate) timeout: Duration,
+}
+
+/// What a system is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// To run queries over the files, or what it makes of them.
+    Run,
+    /// For estimates, which are those of tables of its own, analyzed, and of plans on one thread.
+    Estimate,
+}
 
 /// A system that answers queries.
 pub(crate) struct Peer {
     /// The name of its arm.
     pub(crate) name: String,
-    process: Process,
+    system: System,
     /// By query, of the plan that was explained.
     fingerprints: BTreeMap<String, String>,
     timeout: Duration,
     interrupt: Interrupt,
 }
 
-/// Checks the names on the command line.
-pub(crate) fn check_names(names: &[String]) -> Result<()> {
-    for (at, name) in names.iter().enumerate() {
-        if !NAMES.contains(&name.as_str()) {
-            bail!("unknown peer `{name}`: there is {}", NAMES.join(", "));
-        }
-        if names[..at].contains(name) {
-            bail!("peer `{name}` is given twice");
-        }
-    }
-    Ok(())
+enum System {
+    DuckDb(Process),
+    Postgres(Box<Postgres>),
 }
 
-/// The version of a system; the error says how to get it.
-pub(crate) fn version(name: &str) -> std::result::Result<String, String> {
-    match name {
-        "duckdb" => duckdb::version(),
-        other => Err(format!("there is no peer {other}")),
+/// How a question to a system ended.
+enum Ended<T> {
+    Done(T),
+    Failed(String),
+    TimedOut,
+    Interrupted,
+}
+
+/// One execution in another system. Times in milliseconds.
+struct Ran {
+    planning_ms: f64,
+    execution_ms: f64,
+    rows: u64,
+    observed: Option<Observed>,
+}
+
+impl Asked {
+    /// The name of its arm.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::DuckDb => "duckdb",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// The version of the system; the error says how to get it.
+    async fn version(&self) -> std::result::Result<String, String> {
+        match self {
+            Self::DuckDb => duckdb::version(),
+            Self::Postgres(config) => postgres::version(config).await,
+        }
     }
 }
 
-/// Starts a system over the tables.
-pub(crate) async fn start(
-    name: &str,
-    tables: &[TablePath],
-    threads: usize,
-    timeout: Duration,
-    interrupt: &Interrupt,
-) -> Result<Peer> {
-    let mut process = duckdb::process(tables, threads)?;
-    let mut waiting = interrupt.clone();
-    match process.open(timeout, &mut waiting).await {
-        Answer::Line(answer) => duckdb::check_opened(&answer)?,
-        Answer::Interrupted => return Err(Interrupted.into()),
-        Answer::TimedOut | Answer::Gone => bail!("peer {name} does not start"),
+/// Understands what the command line asks for.
+pub(crate) fn parse(texts: &[String]) -> Result<Vec<Asked>> {
+    let mut asked: Vec<Asked> = vec![];
+    for text in texts {
+        let (name, url) = match text.split_once('=') {
+            Some((name, url)) => (name, Some(url)),
+            None => (text.as_str(), None),
+        };
+        let peer = match (name, url) {
+            ("duckdb", None) => Asked::DuckDb,
+            ("postgres", Some(url)) => Asked::Postgres(Box::new(postgres::parse(url)?)),
+            ("postgres", None) => {
+                bail!("peer `postgres` needs a server: postgres=postgres://USER@HOST:PORT/DATABASE")
+            }
+            _ => bail!("unknown peer `{name}`: there are duckdb and postgres=URL"),
+        };
+        if asked.iter().any(|other| other.name() == peer.name()) {
+            bail!("peer `{}` is given twice", peer.name());
+        }
+        asked.push(peer);
     }
-    Ok(Peer {
-        name: name.to_owned(),
-        process,
-        fingerprints: BTreeMap::new(),
-        timeout,
-        interrupt: interrupt.clone(),
-    })
+    Ok(asked)
+}
+
+/// The systems that are there, with their versions; a line says of each other one how to get it.
+pub(crate) async fn found(asked: Vec<Asked>) -> Vec<(Asked, String)> {
+    let mut found = vec![];
+    for peer in asked {
+        match peer.version().await {
+            Ok(version) => found.push((peer, version)),
+            Err(missing) => crate::complain(&missing),
+        }
+    }
+    found
+}
+
+/// An argument of the command line as it may be kept: passwords are none of a report's business.
+pub(crate) fn without_password(argument: &str) -> String {
+    if !argument.contains("postgres=") {
+        return argument.to_owned();
+    }
+    let mut kept = argument.to_owned();
+    if let Some((scheme, rest)) = argument.split_once("://")
+        && let Some((user, host)) = rest.rsplit_once('@')
+        && let Some((user, _)) = user.split_once(':')
+    {
+        kept = format!("{scheme}://{user}:***@{host}");
+    }
+    const KEY: &str = "password=";
+    if let Some(at) = kept.find(KEY) {
+        let value = at + KEY.len();
+        let end = kept[value..]
+            .find([' ', '&'])
+            .map_or(kept.len(), |end| value + end);
+        kept.replace_range(value..end, "***");
+    }
+    kept
+}
+
+/// The Parquet files of a table, sorted.
+fn files_of(path: &Path) -> Result<Vec<String>> {
+    if path.is_file() {
+        return Ok(vec![path.display().to_string()]);
+    }
+    let reading = || format!("cannot read {}", path.display());
+    let mut files = vec![];
+    for entry in fs::read_dir(path).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "parquet")
+        {
+            files.push(path.display().to_string());
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 impl Peer {
+    /// Starts a system over the tables.
+    pub(crate) async fn start(
+        asked: &Asked,
+        data: Data<'_>,
+        effort: Effort,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let system = match asked {
+            Asked::DuckDb => System::DuckDb(duckdb::start(data, effort, interrupt.clone()).await?),
+            Asked::Postgres(config) => {
+                let server = Postgres::open(config, data, effort, interrupt).await?;
+                System::Postgres(Box::new(server))
+            }
+        };
+        Ok(Self {
+            name: asked.name().to_owned(),
+            system,
+            fingerprints: BTreeMap::new(),
+            timeout: effort.timeout,
+            interrupt: interrupt.clone(),
+        })
+    }
+
     async fn run(&mut self, query: &Query, observe: bool) -> Attempt {
-        let request = duckdb::request(&query.sql, observe);
-        let answer = self
-            .process
-            .ask(&request, self.timeout, &mut self.interrupt)
-            .await;
-        match answer {
-            Answer::Line(line) => match duckdb::understand(&line) {
-                Ok(ran) => Attempt::Done(Box::new(self.done(query, ran))),
-                Err(error) => Attempt::Failed(crate::one_line(&error)),
-            },
-            Answer::Interrupted => Attempt::Interrupted,
-            Answer::TimedOut => Attempt::TimedOut,
-            Answer::Gone => Attempt::Failed(format!("{} ended", self.name)),
+        let (timeout, interrupt) = (self.timeout, &mut self.interrupt);
+        let ended = match &mut self.system {
+            System::DuckDb(process) => {
+                duckdb::run(process, &query.sql, observe, timeout, interrupt).await
+            }
+            System::Postgres(server) => server.run(&query.sql, observe, interrupt).await,
+        };
+        match ended {
+            Ended::Done(ran) => Attempt::Done(Box::new(self.done(query, ran))),
+            Ended::Failed(error) => Attempt::Failed(error),
+            Ended::TimedOut => Attempt::TimedOut,
+            Ended::Interrupted => Attempt::Interrupted,
+        }
+    }
+
+    /// The rows that the system expects of a query.
+    pub(crate) async fn estimate(&mut self, sql: &str) -> Result<f64> {
+        let (timeout, interrupt) = (self.timeout, &mut self.interrupt);
+        let ended = match &mut self.system {
+            System::DuckDb(process) => duckdb::estimate(process, sql, timeout, interrupt).await,
+            System::Postgres(server) => server.estimate(sql, interrupt).await,
+        };
+        match ended {
+            Ended::Done(rows) => Ok(rows),
+            Ended::Failed(error) => bail!("{error}"),
+            Ended::TimedOut => bail!("no answer within {} s", timeout.as_secs()),
+            Ended::Interrupted => Err(Interrupted.into()),
         }
     }
 
@@ -119,22 +266,21 @@ impl Peer {
     }
 }
 
-/// One execution in another system. Times in milliseconds.
-struct Ran {
-    planning_ms: f64,
-    execution_ms: f64,
-    rows: u64,
-    observed: Option<Observed>,
-}
-
 /// DataFusion under the first arms, other systems under the last ones.
 pub(crate) struct Systems {
     pub(crate) measure: Measure,
     pub(crate) peers: Vec<Peer>,
+    /// What is dropped before each sample of a cold run.
+    pub(crate) page_cache: Option<PageCache>,
 }
 
 impl Runner for Systems {
     async fn run(&mut self, arm: usize, query: &Query, observe: bool) -> Attempt {
+        if let Some(cache) = &self.page_cache
+            && let Err(error) = cache.drop_pages()
+        {
+            return Attempt::Failed(format!("the run is not cold any more: {error}"));
+        }
         let own = self.measure.sessions.len();
         match arm.checked_sub(own).and_then(|at| self.peers.get_mut(at)) {
             Some(peer) => peer.run(query, observe).await,
@@ -146,6 +292,36 @@ impl Runner for Systems {
         match arm < self.measure.sessions.len() {
             true => self.measure.without_limit(arm, query).await,
             false => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_kept() {
+        for (given, kept) in [
+            (
+                "postgres=postgres://me:se:cr@t@host:5432/db",
+                "postgres=postgres://me:***@host:5432/db",
+            ),
+            (
+                "--peer=postgres=postgresql://me@host/db?password=abc&x=1",
+                "--peer=postgres=postgresql://me@host/db?password=***&x=1",
+            ),
+            (
+                "postgres=host=h password=abc user=me",
+                "postgres=host=h password=*** user=me",
+            ),
+            (
+                "postgres=postgres://me@host/db",
+                "postgres=postgres://me@host/db",
+            ),
+            ("../a:b@c://x", "../a:b@c://x"),
+        ] {
+            assert_eq!(without_password(given), kept);
         }
     }
 }

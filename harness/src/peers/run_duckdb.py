@@ -23,9 +23,15 @@ def open_tables(request):
     connection = duckdb.connect(config={"threads": request["threads"]})
     # Columns and paths as they are, times without a zone of this machine.
     connection.execute("SET TimeZone = 'UTC'")
+    if request["cold"]:
+        # It would keep the files in memory of its own.
+        connection.execute("SET enable_external_file_cache = false")
     for name, files in request["tables"].items():
         listed = ", ".join(text(file) for file in files)
-        connection.execute(f"CREATE VIEW {quoted(name)} AS SELECT * FROM read_parquet([{listed}])")
+        kind = "TABLE" if request["load"] else "VIEW"
+        connection.execute(f"CREATE {kind} {quoted(name)} AS SELECT * FROM read_parquet([{listed}])")
+    if request["load"]:
+        connection.execute("ANALYZE")
     return connection
 
 
@@ -58,6 +64,11 @@ def run(connection, request):
     return answer
 
 
+def estimate(connection, sql):
+    plan = connection.execute("EXPLAIN (FORMAT JSON) " + sql).fetchall()
+    return {"plan": json.loads(plan[0][1])}
+
+
 def main():
     connection = None
     for line in sys.stdin:
@@ -66,6 +77,8 @@ def main():
             if connection is None:
                 connection = open_tables(request)
                 answer = {"version": duckdb.__version__}
+            elif "estimate" in request:
+                answer = estimate(connection, request["estimate"])
             else:
                 answer = run(connection, request)
         except Exception as error:

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use joinwright_optimizer::estimate::EstimateSource;
-
 use super::{Grid, rows};
 use crate::quality::{Quality, percentile, q_error};
 
@@ -20,7 +18,8 @@ pub(crate) struct Estimated {
     pub(crate) true_rows: u128,
     pub(crate) est_rows: f64,
     pub(crate) upper_bound: Option<f64>,
-    pub(crate) source: EstimateSource,
+    /// Where the estimate comes from.
+    pub(crate) source: &'static str,
 }
 
 impl Estimated {
@@ -149,8 +148,8 @@ fn plans(arms: &[ArmEstimates]) -> Grid {
             factor(percentile(&errors, 0.9)),
             factor(percentile(&errors, 1.0)),
             worst.map(|worst| worst.0.clone()).unwrap_or_default(),
-            format!("{:.2} ms", percentile(&prepared, 0.5) * 1e3),
-            format!("{:.2} ms", percentile(&prepared, 1.0) * 1e3),
+            milliseconds(percentile(&prepared, 0.5)),
+            milliseconds(percentile(&prepared, 1.0)),
             format!(
                 "{:.2} µs",
                 elapsed.as_secs_f64() * 1e6 / sub_plans.max(1) as f64
@@ -184,7 +183,7 @@ fn worst(arm: &ArmEstimates) -> Grid {
             rows(s.true_rows as f64),
             rows(s.est_rows),
             factor(s.q_error()),
-            s.source.as_str().to_owned(),
+            s.source.to_owned(),
             reason(arm, s),
         ]
     };
@@ -235,6 +234,13 @@ fn reason(arm: &ArmEstimates, sub_plan: &Estimated) -> String {
     }
 }
 
+fn milliseconds(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds.is_nan() => "–".to_owned(),
+        seconds => format!("{:.2} ms", seconds * 1e3),
+    }
+}
+
 fn factor(factor: f64) -> String {
     match factor {
         f if f.is_nan() => "–".to_owned(),
@@ -256,7 +262,7 @@ mod tests {
             true_rows: 1_000,
             est_rows,
             upper_bound: None,
-            source: EstimateSource::Ndv,
+            source: "ndv",
         }
     }
 

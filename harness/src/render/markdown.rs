@@ -60,6 +60,14 @@ fn conditions(run: &Run) -> String {
         ("finished", run.finished.clone().unwrap_or_default()),
         ("timeout", format!("{} s a sample", run.timeout_s)),
         (
+            "cold",
+            match run.cold {
+                Some(true) => "the page cache was dropped before each sample".to_owned(),
+                Some(false) => "NO: the page cache could not be dropped".to_owned(),
+                None => String::new(),
+            },
+        ),
+        (
             "machine",
             format!(
                 "{}, {} cores, {}, {}",
@@ -135,6 +143,7 @@ mod tests {
             warmup: 1,
             timeout_s: 60.0,
             threads: 2,
+            cold: None,
             seed: None,
             arms: vec![arm("default"), arm("joinwright")],
             versions: Versions {

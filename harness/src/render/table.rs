@@ -26,3 +26,13 @@ pub(crate) fn render(run: &Run, samples: &[Sample]) -> String {
     out.push('\n');
     out
 }
+
+/// The lines below several tables.
+pub(crate) fn render_together(runs: &[(String, Overview)]) -> String {
+    let Some(overview) = Overview::together(runs) else {
+        return String::new();
+    };
+    let names: Vec<&str> = runs.iter().map(|(name, _)| name.as_str()).collect();
+    let lines = overview_lines(&overview).join("\n");
+    format!("{} together\n{lines}\n", names.join(", "))
+}

@@ -6,6 +6,7 @@
 //! | `inferred` | predicates that are DataFusion's own |
 //! | `reduce` | what DataFusion reads of each relation, coded |
 //! | `factor` | weighted tables of codes and their joins |
+//! | `sub_queries` | sub-plans as SQL, for other systems |
 //! | `count` | the rows of all sub-plans of a region |
 
 pub(crate) mod count;
@@ -13,5 +14,6 @@ pub(crate) mod factor;
 mod file;
 pub(crate) mod inferred;
 pub(crate) mod reduce;
+pub(crate) mod sub_queries;
 
 pub(crate) use file::{SubPlan, Truth, TruthLine, TruthWriter, name_of, read_truth, relations_of};
