@@ -86,9 +86,14 @@ pub(super) fn run(args: TruthArgs, registry: &Registry) -> Result<u8> {
         print(&format!("{line}\n"))?;
     }
     print(&format!(
-        "{} sub-plans of {} queries counted in {:.1} s, {} known before, {} without a number\n",
+        "{} sub-plans of {} {} counted in {:.1} s, {} known before, {} without a number\n",
         group(tally.counted as u64),
         queries.len(),
+        if queries.len() == 1 {
+            "query"
+        } else {
+            "queries"
+        },
         started.elapsed().as_secs_f64(),
         group(tally.known as u64),
         group(tally.missing.len() as u64),

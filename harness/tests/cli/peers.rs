@@ -197,6 +197,40 @@ fn postgres_stands_in_the_same_table() {
     let analyzed = format!("SELECT reltuples FROM pg_class WHERE oid = '{schema}.item'::regclass");
     assert_eq!(server.ask(&analyzed), "1200");
 
+    // The server ends what takes too long, and goes on.
+    let long = tiny.suite().join("my queries/q4.sql");
+    fs::write(&long, "SELECT count(*) FROM (SELECT pg_sleep(60)) s").unwrap();
+    let peer = format!("postgres={}", server.url());
+    let run = joinwright(
+        tiny.folder(),
+        &[
+            "bench",
+            "tiny suite",
+            "--query",
+            "q4,q10",
+            "--runs",
+            "1",
+            "--timeout",
+            "3",
+            "--out",
+            "late",
+            "--peer",
+            &peer,
+        ],
+    );
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    fs::remove_file(long).unwrap();
+    let raw = fs::read_to_string(tiny.folder().join("late/raw.csv")).unwrap();
+    let status = |query: &str| -> Vec<&str> {
+        let start = format!("{query},postgres,");
+        let own = raw.lines().filter(|line| line.starts_with(&start));
+        own.map(|line| line.split(',').nth(4).unwrap()).collect()
+    };
+    assert_eq!(
+        (status("q4"), status("q10")),
+        (vec!["timeout"], vec!["ok"; 2])
+    );
+
     // Found again: what was changed there is still there. Other files are other tables.
     server.ask(&format!("DELETE FROM {schema}.product"));
     fs::remove_dir_all(tiny.folder().join("run")).unwrap();
