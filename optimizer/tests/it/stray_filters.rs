@@ -1,6 +1,7 @@
 //! Dynamic filters stay with their columns, whatever the order of the joins.
 
-use crate::support::{Tables, rows, set};
+use crate::support::{rows, set};
+use crate::tables::Tables;
 
 /// `ta.k` begins where `tb.k` has long ended: a filter on the one leaves nothing of the other.
 #[tokio::test]
