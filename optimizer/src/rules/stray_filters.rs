@@ -6,6 +6,9 @@
 //! as the sides of a self-join: the filter of the second then drops rows of the first. Which order the joins have decides
 //! whether it happens, so a new order may bring it about. Here the way of each filter is walked by places, and a join whose filter
 //! would take another way gets one that leads nowhere, in place of the one that DataFusion would make.
+//!
+//! MIN and MAX without groups and sorts with a limit hand down filters, too: what is beyond the best that they have seen. Where
+//! these would go astray, a limit without effect stands in their way, through which no filter goes.
 
 use crate::options::JoinwrightOptions;
 use datafusion::common::config::ConfigOptions;
@@ -15,9 +18,12 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr, lit};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::limit::LocalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use std::sync::Arc;
 
 /// The physical optimizer rule, for the place right before the last `FilterPushdown`.
@@ -40,12 +46,15 @@ impl PhysicalOptimizerRule for KeepStrayFilters {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = config.extensions.get::<JoinwrightOptions>();
         let ours = options.is_some_and(|o| o.enabled || o.select_joins || o.eager_aggregation);
-        if !ours || !config.optimizer.enable_join_dynamic_filter_pushdown {
+        if !ours || !config.optimizer.enable_dynamic_filter_pushdown {
             return Ok(plan);
         }
         plan.transform_up(|node| {
             let Some(join) = node.downcast_ref::<HashJoinExec>() else {
-                return Ok(Transformed::no(node));
+                return match has_stray_bound(&node) {
+                    true => fenced(node).map(Transformed::yes),
+                    false => Ok(Transformed::no(node)),
+                };
             };
             if !has_stray_filter(join) {
                 return Ok(Transformed::no(node));
@@ -57,6 +66,36 @@ impl PhysicalOptimizerRule for KeepStrayFilters {
         })
         .data()
     }
+}
+
+/// Whether the filter that an aggregate or a sort makes of what it has seen would reach another column.
+fn has_stray_bound(node: &Arc<dyn ExecutionPlan>) -> bool {
+    if let Some(sort) = node.downcast_ref::<SortExec>() {
+        let mut keys = sort.expr().iter();
+        return sort.fetch().is_some()
+            && keys.any(|key| expression_strays(sort.input(), &key.expr));
+    }
+    let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
+        return false;
+    };
+    let mut functions = aggregate.aggr_expr().iter();
+    aggregate.group_expr().is_empty()
+        && functions.any(|function| {
+            let args = function.expressions();
+            args.iter()
+                .any(|arg| expression_strays(aggregate.input(), arg))
+        })
+}
+
+/// A node whose filters do not reach its input.
+fn fenced(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let inputs = node.children().into_iter();
+    let fences = inputs.map(|input| {
+        let limit = LocalLimitExec::new(Arc::clone(input), usize::MAX);
+        Arc::new(limit) as Arc<dyn ExecutionPlan>
+    });
+    let fences = fences.collect();
+    node.with_new_children(fences)
 }
 
 /// Whether the dynamic filter of a join would reach another column than that of its keys.
@@ -90,9 +129,10 @@ fn strays(node: &Arc<dyn ExecutionPlan>, column: usize) -> bool {
         return strays_below_join(join, column, name);
     }
     if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
-        // By name among its own columns, and from there by place.
+        // By name among its own columns, where the last one of a name counts for the first, and from there by place.
         let expr = projection.expr().get(column);
-        return schema.index_of(name).ok() != Some(column)
+        let named = schema.fields().iter().filter(|field| field.name() == name);
+        return named.count() > 1
             || expr.is_none_or(|e| expression_strays(projection.input(), &e.expr));
     }
     if let Some(filter) = node.downcast_ref::<FilterExec>() {

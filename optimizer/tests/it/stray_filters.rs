@@ -1,7 +1,8 @@
 //! Dynamic filters stay with their columns, whatever the order of the joins.
 
 use crate::support::{rows, set};
-use crate::tables::Tables;
+use crate::tables::{Tables, physical};
+use datafusion::physical_plan::displayable;
 
 /// `ta.k` begins where `tb.k` has long ended: a filter on the one leaves nothing of the other.
 #[tokio::test]
@@ -41,6 +42,29 @@ async fn a_filter_on_one_column_does_not_reach_another_of_its_name() {
             set(&context, "join_hint", hint);
             let got = rows(&context, sql).await.expect("a valid query");
             assert_eq!(got, expected, "{hint}");
+        }
+    }
+
+    // What one minimum has seen says nothing of the other column.
+    set(&context, "join_hint", "((ta tb) dim)");
+    for (end, fenced) in [
+        ("", true),
+        (" ORDER BY tb.k LIMIT 3", true),
+        (" ORDER BY name LIMIT 3", false),
+    ] {
+        let columns = if end.is_empty() {
+            "min(ta.k), min(tb.k)"
+        } else {
+            "ta.k, tb.k, name"
+        };
+        let sql =
+            format!("SELECT {columns} FROM dim, ta, tb WHERE dim.k = tb.k AND ta.id = tb.ref{end}");
+        let plan = physical(&context, &sql).await;
+        let plan = displayable(plan.as_ref()).indent(false).to_string();
+        assert_eq!(plan.contains("LocalLimitExec"), fenced, "{plan}");
+        if end.is_empty() {
+            let expected = rows(&alone, &sql).await.expect("a valid query");
+            assert_eq!(rows(&context, &sql).await.expect("a valid query"), expected);
         }
     }
 }
