@@ -158,7 +158,7 @@ fn implied(
 }
 
 /// Makes the groups of two columns one.
-fn unite<'a>(groups: &mut Vec<BTreeSet<&'a Column>>, left: &Column, right: &Column) {
+fn unite(groups: &mut Vec<BTreeSet<&Column>>, left: &Column, right: &Column) {
     let place = |groups: &Vec<BTreeSet<&Column>>, column: &Column| {
         groups.iter().position(|group| group.contains(column))
     };

@@ -17,13 +17,13 @@ use datafusion::common::{JoinSide, JoinType, Result};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr, lit};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::limit::LocalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 use std::sync::Arc;
 
 /// The physical optimizer rule, for the place right before the last `FilterPushdown`.
@@ -95,7 +95,7 @@ fn fenced(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         Arc::new(limit) as Arc<dyn ExecutionPlan>
     });
     let fences = fences.collect();
-    node.with_new_children(fences)
+    replace_children_if_necessary(node, fences)
 }
 
 /// Whether the dynamic filter of a join would reach another column than that of its keys.

@@ -85,7 +85,8 @@ fn is_harmless_divisor(divisor: &Expr) -> bool {
         |other: Result<ScalarValue, _>| other.map_or(true, |other: ScalarValue| other == *value);
     let zero = is(ScalarValue::new_zero(&value.data_type()));
     let signed = !value.data_type().is_unsigned_integer();
-    !value.is_null() && !zero && !(signed && is(ScalarValue::new_negative_one(&value.data_type())))
+    let opposite = signed && is(ScalarValue::new_negative_one(&value.data_type()));
+    !(value.is_null() || zero || opposite)
 }
 
 fn is_plain(data_type: &DataType) -> bool {
