@@ -3,6 +3,7 @@
 
 use crate::support::{aggregated, rows, set};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::functions_aggregate::stddev::stddev_udaf;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use joinwright_optimizer::{JoinOrdering, SessionStateBuilderExt};
 use joinwright_stats::Catalog;
@@ -527,4 +528,43 @@ async fn names() {
     ] {
         s.pushed(sql).await;
     }
+}
+
+/// A function goes by what it does, not by its name.
+#[tokio::test]
+async fn functions_of_the_user() {
+    let s = Sessions::new().await;
+    for context in [&s.alone, &s.forced] {
+        let named = stddev_udaf()
+            .as_ref()
+            .clone()
+            .with_aliases(["sum", "count"]);
+        context.register_udaf(named);
+    }
+    s.stays("SELECT n, sum(x) FROM f JOIN c ON f.k = c.k GROUP BY n")
+        .await;
+    // Its own sum and count are those of the engine.
+    s.pushed("SELECT n, avg(x) FROM f JOIN c ON f.k = c.k GROUP BY n")
+        .await;
+}
+
+#[tokio::test]
+async fn prepared_statements() {
+    let s = Sessions::new().await;
+    s.run("PREPARE p(INT) AS SELECT n, sum(i + $1), count(*) FROM f JOIN c ON f.k = c.k WHERE w > $1 GROUP BY n")
+        .await;
+    s.pushed("EXECUTE p(5)").await;
+}
+
+/// No plan over small tables is slow enough.
+#[tokio::test]
+async fn small_tables_are_left_alone() {
+    let s = Sessions::new().await;
+    let sql = "SELECT n, sum(i) FROM f JOIN c ON f.k = c.k GROUP BY n";
+    s.pushed(sql).await;
+    set(&s.forced, "eager_min_rows", "10000");
+    s.stays(sql).await;
+    set(&s.forced, "eager_min_rows", "0");
+    set(&s.forced, "eager_aggregation", "false");
+    s.stays(sql).await;
 }

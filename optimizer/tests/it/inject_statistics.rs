@@ -106,6 +106,7 @@ async fn build_sides_follow_distinct_values() {
     let context = tables.session(&STAR, Some(&catalog)).await;
     set(&context, "enabled", "false");
     set(&context, "select_joins", "false");
+    // A count in part below the joins would be another input of them.
     set(&context, "eager_aggregation", "false");
     let shown = async |sql| joins(physical(&context, sql).await.as_ref());
     insta::assert_snapshot!(shown(GROUPED).await, @"CollectLeft(some, fact)");

@@ -65,7 +65,9 @@ fn is_total_operation(binary: &BinaryExpr, schema: &DFSchema) -> bool {
                     Plus | Minus => l.whole().max(r.whole()) + l.scale.max(r.scale) + 1,
                     Multiply => l.precision + r.precision,
                     // It gives the quotient four digits more than the dividend has.
-                    _ if is_harmless_divisor(&binary.right) => l.precision + r.scale.max(0) + 4,
+                    _ if r.scale >= 0 && is_harmless_divisor(&binary.right) => {
+                        l.precision + r.scale + 4
+                    }
                     _ => return false,
                 };
                 digits <= l.most
