@@ -130,7 +130,7 @@ fn has_field_access(join: &Join) -> bool {
 }
 
 /// Whether a predicate means the same wherever in the region it is evaluated.
-pub(super) fn is_movable(expr: &Expr) -> bool {
+pub(crate) fn is_movable(expr: &Expr) -> bool {
     let fixed = expr.exists(|e| {
         Ok(e.is_volatile_node()
             || matches!(

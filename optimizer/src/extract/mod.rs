@@ -10,7 +10,7 @@ mod large;
 mod predicates;
 mod text;
 
-pub(crate) use expansion::{Expansion, Kinds, plain_column};
+pub(crate) use expansion::{Expansion, Kinds, is_movable, plain_column};
 pub(crate) use flatten::FlatOperator;
 pub(crate) use large::{
     Condition, LargePredicate, LargeRegion, is_large, large_region, map_leaves,

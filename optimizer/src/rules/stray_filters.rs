@@ -17,7 +17,7 @@ use datafusion::common::{JoinSide, JoinType, Result};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr, lit};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::limit::LocalLimitExec;
@@ -49,7 +49,7 @@ impl PhysicalOptimizerRule for KeepStrayFilters {
         if !ours || !config.optimizer.enable_dynamic_filter_pushdown {
             return Ok(plan);
         }
-        plan.transform_up(|node| {
+        let kept = Arc::clone(&plan).transform_up(|node| {
             let Some(join) = node.downcast_ref::<HashJoinExec>() else {
                 return match has_stray_bound(&node) {
                     true => fenced(node).map(Transformed::yes),
@@ -63,8 +63,11 @@ impl PhysicalOptimizerRule for KeepStrayFilters {
             let nowhere = Arc::new(DynamicFilterPhysicalExpr::new(keys, lit(true)));
             let join = join.builder().build()?.with_dynamic_filter_expr(nowhere)?;
             Ok(Transformed::yes(Arc::new(join) as _))
+        });
+        kept.data().or_else(|error| {
+            tracing::warn!(%error, "dynamic filters are left to DataFusion");
+            Ok(plan)
         })
-        .data()
     }
 }
 
@@ -78,8 +81,12 @@ fn has_stray_bound(node: &Arc<dyn ExecutionPlan>) -> bool {
     let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
         return false;
     };
+    // The only ones that hand something down.
+    let bounds = |name: &str| name.eq_ignore_ascii_case("min") || name.eq_ignore_ascii_case("max");
     let mut functions = aggregate.aggr_expr().iter();
-    aggregate.group_expr().is_empty()
+    *aggregate.mode() == AggregateMode::Partial
+        && aggregate.group_expr().is_empty()
+        && functions.clone().all(|f| bounds(f.fun().name()))
         && functions.any(|function| {
             let args = function.expressions();
             args.iter()

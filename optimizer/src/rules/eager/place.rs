@@ -2,7 +2,7 @@
 
 use super::functions::Function;
 use super::total::is_total;
-use crate::extract::plain_column;
+use crate::extract::{is_movable, plain_column};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, plan_datafusion_err};
@@ -183,7 +183,7 @@ impl Needs {
             needs.fields.extend(fields_of(key, side.schema())?);
         }
         if let Some(filter) = &join.filter {
-            if !is_repeatable(filter) {
+            if !is_movable(filter) {
                 return None;
             }
             let other = if left { &join.right } else { &join.left };
@@ -282,9 +282,7 @@ pub(super) fn input_of(node: &LogicalPlan, step: Step) -> Option<&LogicalPlan> {
 
 /// The fields that an expression uses; `None` if it is more than a function of a row.
 fn fields_of(expr: &Expr, schema: &DFSchema) -> Option<BTreeSet<usize>> {
-    is_repeatable(expr)
-        .then(|| fields_at(expr, schema))
-        .flatten()
+    is_movable(expr).then(|| fields_at(expr, schema)).flatten()
 }
 
 fn fields_at(expr: &Expr, schema: &DFSchema) -> Option<BTreeSet<usize>> {
@@ -292,26 +290,9 @@ fn fields_at(expr: &Expr, schema: &DFSchema) -> Option<BTreeSet<usize>> {
     columns.map(|c| schema.maybe_index_of_column(c)).collect()
 }
 
-/// Whether an expression has one value for equal rows, however often and wherever it is evaluated.
-fn is_repeatable(expr: &Expr) -> bool {
-    let other = expr.exists(|e| {
-        Ok(e.is_volatile_node()
-            || matches!(
-                e,
-                Expr::ScalarSubquery(_)
-                    | Expr::InSubquery(_)
-                    | Expr::Exists(_)
-                    | Expr::SetComparison(_)
-                    | Expr::OuterReferenceColumn(..)
-                    | Expr::Unnest(_)
-            ))
-    });
-    matches!(other, Ok(false))
-}
-
 /// An expression with its columns qualified as the schema has them.
 fn exact(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
-    if !is_repeatable(expr) {
+    if !is_movable(expr) {
         return None;
     }
     let columns = schema.columns();

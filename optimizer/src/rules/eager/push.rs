@@ -49,7 +49,7 @@ pub(super) fn push(
     let top = Aggregate::try_new(Arc::new(input), aggregate.group_expr.clone(), merged)?;
     let own = top.schema.columns();
     let groups = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
-    let mut results: Vec<Expr> = own[..groups].iter().cloned().map(Expr::Column).collect();
+    let mut results: Vec<Expr> = own.iter().take(groups).cloned().map(Expr::Column).collect();
     let mut at = groups;
     for (function, parts) in functions.iter().zip(&columns) {
         let width = if parts.is_empty() { 1 } else { parts.len() };
