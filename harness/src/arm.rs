@@ -41,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) scans: Option<bool>,
     /// Whether aggregates are computed in part below joins, where that pays.
     pub(crate) eager: Option<bool>,
+    /// Whether equal sub-plans run once.
+    pub(crate) spool: Option<bool>,
     /// Whether DataFusion's own estimates see the statistics of the catalog.
     pub(crate) stats: Option<bool>,
     /// How bold to be where estimates may err, as the setting of that name has it.
@@ -131,9 +133,12 @@ impl Arm {
         let budget = parts.budget.map(|pairs| pairs.to_string());
         let switch = |part: Option<bool>| part.map(|on| on_or_off(on).to_owned());
         let (order, physical) = (switch(parts.order), switch(parts.physical));
-        let (scans, eager, stats, cross) = (
+        let (scans, eager, spool) = (
             switch(parts.scans),
             switch(parts.eager),
+            switch(parts.spool),
+        );
+        let (stats, cross) = (
             switch(parts.stats),
             switch(parts.cross),
         );
@@ -150,6 +155,7 @@ impl Arm {
             ("physical", &physical),
             ("scans", &scans),
             ("eager", &eager),
+            ("spool", &spool),
             ("stats", &stats),
             ("cross", &cross),
         ]
@@ -184,6 +190,7 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
             "physical" => parts.physical = Some(parse_switch(&key, &value)?),
             "scans" => parts.scans = Some(parse_switch(&key, &value)?),
             "eager" => parts.eager = Some(parse_switch(&key, &value)?),
+            "spool" => parts.spool = Some(parse_switch(&key, &value)?),
             "constants" => parts.constants = Some(value),
             "boldness" => match value.parse::<f64>() {
                 Ok(share) if (0.0..=1.0).contains(&share) => parts.boldness = Some(value),
@@ -198,7 +205,7 @@ fn parse_parts(text: &str, known: &KnownParts) -> Result<Parts> {
             "cross" => parts.cross = Some(parse_switch(&key, &value)?),
             _ => bail!(
                 "unknown part `{key}` in arm `{text}`: the parts are estimator, enumerator, cost, constants, \
-                 boldness, min_gain, budget, hint, order, physical, scans, eager, stats and cross"
+                 boldness, min_gain, budget, hint, order, physical, scans, eager, spool, stats and cross"
             ),
         }
     }

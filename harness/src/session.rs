@@ -189,6 +189,7 @@ impl Session {
                 self.set("joinwright.enabled", "false")?;
                 self.set("joinwright.select_joins", "false")?;
                 self.set("joinwright.eager_aggregation", "false")?;
+                self.set("joinwright.spool", "false")?;
                 return self.set("joinwright.inject_statistics", "true");
             }
             Kind::Default | Kind::Literal => return Ok(()),
@@ -196,12 +197,12 @@ impl Session {
         let budget = parts.budget.map(|pairs| pairs.to_string());
         let switch = |part: Option<bool>| part.map(|on| on.to_string());
         let (order, physical) = (switch(parts.order), switch(parts.physical));
-        let (scans, eager, stats, cross) = (
+        let (scans, eager, spool) = (
             switch(parts.scans),
             switch(parts.eager),
-            switch(parts.stats),
-            switch(parts.cross),
+            switch(parts.spool),
         );
+        let (stats, cross) = (switch(parts.stats), switch(parts.cross));
         for (option, value) in [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),
@@ -214,6 +215,7 @@ impl Session {
             ("select_joins", &physical),
             ("scan_filters", &scans),
             ("eager_aggregation", &eager),
+            ("spool", &spool),
             ("inject_statistics", &stats),
             ("cross_products", &cross),
         ] {

@@ -57,6 +57,14 @@ extensions_options! {
         /// At 0 one is computed there wherever that is possible, whether it pays or not, for experiments and tests.
         pub eager_min_rows: u64, default = 10_000
 
+        /// Whether a sub-plan that stands in a query more than once, as common table expressions do, runs once, in a session that the
+        /// planner of joinwright plans, unless that is around a query planner of the session's own. Works without `enabled`.
+        pub spool: bool, default = true
+
+        /// Estimated rows that a sub-plan reads from tables from which on it is worth a spool: with fewer, no plan is slow enough. At 0
+        /// all equal sub-plans are, whether it pays or not, for experiments and tests.
+        pub spool_min_rows: u64, default = 10_000
+
         /// Whether DataFusion's own estimates, by which it picks the build sides of joins, see the
         /// statistics of the catalog. Works without `enabled`: the order of joins then stays as it is.
         pub inject_statistics: bool, default = false

@@ -14,6 +14,7 @@ mod reorder_joins;
 mod scan_filters;
 mod select_joins;
 mod session;
+mod spool;
 mod stray_filters;
 
 pub use inject_statistics::InjectStatistics;
@@ -22,4 +23,5 @@ pub use regions::{EstimatedRegion, estimate_regions};
 pub use reorder_joins::{ReorderJoins, observe};
 pub use select_joins::SelectJoins;
 pub use session::{JoinOrdering, SessionStateBuilderExt};
+pub use spool::{ShareSpools, SpoolExec};
 pub use stray_filters::KeepStrayFilters;

@@ -1,7 +1,8 @@
 //! A query planner that lends the physical optimizer the estimates of the logical one.
 
 use super::join_estimates::JoinEstimates;
-use super::reorder_joins::ReorderJoins;
+use super::reorder_joins::{ReorderJoins, Surroundings};
+use super::spool::SpoolPlanner;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::Result;
@@ -11,7 +12,7 @@ use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use std::sync::Arc;
 
 /// Plans as another planner does, with a copy of the session that knows the estimates of the query's joins.
@@ -40,12 +41,16 @@ impl EstimatingPlanner {
         if !has_join(plan) {
             return None;
         }
-        let finished = self.rule.finish(plan, state);
+        let memory = match state.runtime_env().memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => Some(bytes),
+            _ => None,
+        };
+        let surroundings = Surroundings {
+            plans_spools: self.inner.is_none(),
+            memory,
+        };
+        let finished = self.rule.finish(plan, state, surroundings);
         let informed = finished.joins.map(|joins| {
-            let memory = match state.runtime_env().memory_pool.memory_limit() {
-                MemoryLimit::Finite(bytes) => Some(bytes),
-                _ => None,
-            };
             let mut state = state.clone();
             let options = state.config_mut().options_mut();
             options.extensions.insert(JoinEstimates {
@@ -74,7 +79,8 @@ impl QueryPlanner for EstimatingPlanner {
         match &self.inner {
             Some(inner) => inner.create_physical_plan(plan, session).await,
             None => {
-                let planner = DefaultPhysicalPlanner::default();
+                let spools: Arc<dyn ExtensionPlanner + Send + Sync> = Arc::new(SpoolPlanner {});
+                let planner = DefaultPhysicalPlanner::with_extension_planners(vec![spools]);
                 planner.create_physical_plan(plan, session).await
             }
         }

@@ -42,13 +42,19 @@ impl ReorderJoins {
 impl ReorderJoins {
     /// What an optimized plan becomes on its way to the physical optimizer: with aggregates below joins, and the estimates of its joins
     /// for [`SelectJoins`](super::SelectJoins).
-    pub(super) fn finish(&self, plan: &LogicalPlan, config: &dyn OptimizerConfig) -> Finished {
+    pub(super) fn finish(
+        &self,
+        plan: &LogicalPlan,
+        config: &dyn OptimizerConfig,
+        surroundings: Surroundings,
+    ) -> Finished {
         let mut finished = Finished::default();
         let config_options = config.options();
         let Some(options) = config_options.extensions.get::<JoinwrightOptions>() else {
             return finished;
         };
-        if !options.select_joins && !options.eager_aggregation {
+        let spools = surroundings.plans_spools && options.spool;
+        if !options.select_joins && !options.eager_aggregation && !spools {
             return finished;
         }
         let partitions = config_options.execution.target_partitions;
@@ -69,8 +75,25 @@ impl ReorderJoins {
         if options.select_joins {
             finished.joins = pass.estimate_joins(finished.plan.as_ref().unwrap_or(plan));
         }
+        // Last, as nothing sees through a spool.
+        if spools {
+            match pass.spool(finished.plan.as_ref().unwrap_or(plan), surroundings.memory) {
+                Ok(None) => {}
+                Ok(spooled) => finished.plan = spooled,
+                Err(error) => tracing::warn!(%error, "equal sub-plans run one by one"),
+            }
+        }
         finished
     }
+}
+
+/// What a plan is finished for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surroundings {
+    /// Whether the planner knows what to do with spools.
+    pub(super) plans_spools: bool,
+    /// Bytes that the session may use, if it is limited.
+    pub(super) memory: Option<usize>,
 }
 
 /// See [`ReorderJoins::finish`].

@@ -1,7 +1,7 @@
 //! Installation into a DataFusion session.
 
 use super::planner::EstimatingPlanner;
-use super::{InjectStatistics, KeepStrayFilters, ReorderJoins, SelectJoins};
+use super::{InjectStatistics, KeepStrayFilters, ReorderJoins, SelectJoins, ShareSpools};
 use crate::cost::CostConstants;
 use crate::options::JoinwrightOptions;
 use crate::registry::Registry;
@@ -37,7 +37,7 @@ pub struct JoinOrdering {
 pub trait SessionStateBuilderExt {
     /// Installs the rule [`ReorderJoins`] right after DataFusion's `push_down_filter` (at the end if
     /// there is none), the rule [`SelectJoins`] in the place of its `join_selection` (first if there is none) and
-    /// the rule [`InjectStatistics`] right before it, [`KeepStrayFilters`] before the last `FilterPushdown`, a query planner around the one that the builder has, which hands our
+    /// the rule [`InjectStatistics`] right before it, [`KeepStrayFilters`] before the last `FilterPushdown`, [`ShareSpools`] last, a query planner around the one that the builder has, which hands our
     /// estimates to `SelectJoins`, and registers the options `joinwright.*`, unless the configuration has them already.
     ///
     /// Call it after the builder's own rules, query planner and configuration are set.
@@ -87,6 +87,7 @@ impl SessionStateBuilderExt for SessionStateBuilder {
             let keep = Arc::new(KeepStrayFilters::default());
             physical.rules.insert(place, keep);
         }
+        physical.rules.push(Arc::new(ShareSpools::default()));
         let planner = self.query_planner().take();
         *self.query_planner() = Some(Arc::new(EstimatingPlanner::new(rule, planner)));
         self

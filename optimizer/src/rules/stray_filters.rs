@@ -10,6 +10,7 @@
 //! MIN and MAX without groups and sorts with a limit hand down filters, too: what is beyond the best that they have seen. Where
 //! these would go astray, a limit without effect stands in their way, through which no filter goes.
 
+use super::spool::SpoolExec;
 use crate::options::JoinwrightOptions;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -132,6 +133,9 @@ fn strays(node: &Arc<dyn ExecutionPlan>, column: usize) -> bool {
         return true;
     };
     let name = field.name();
+    if node.is::<SpoolExec>() {
+        return false;
+    }
     if let Some(join) = node.downcast_ref::<HashJoinExec>() {
         return strays_below_join(join, column, name);
     }
