@@ -138,10 +138,7 @@ impl Arm {
             switch(parts.eager),
             switch(parts.spool),
         );
-        let (stats, cross) = (
-            switch(parts.stats),
-            switch(parts.cross),
-        );
+        let (stats, cross) = (switch(parts.stats), switch(parts.cross));
         [
             ("estimator", &parts.estimator),
             ("enumerator", &parts.enumerator),

@@ -3,7 +3,7 @@
 //! Operators stand in the order of `EXPLAIN`: an operator, then its inputs, the first one first. Numbers stand in lists of the same
 //! order, so that the text of a plan that several arms share is kept once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,13 +112,20 @@ impl Sketch {
             own_estimates: own_estimates.collect(),
             elapsed_us: metrics
                 .iter()
-                .map(|metrics| elapsed_us(metrics.as_ref()?))
+                .zip(first_times(&self.nodes))
+                .map(|(metrics, first)| elapsed_us(metrics.as_ref().filter(|_| first)?))
                 .collect(),
             cut: Cuts::new(&self.nodes, &metrics, &rows).positions(),
             rows,
             operators: self.operators,
         }
     }
+}
+
+/// By node, whether it stands here for the first time: what several spools read stands below each of them, and has run once.
+fn first_times(nodes: &[Arc<dyn ExecutionPlan>]) -> impl Iterator<Item = bool> {
+    let mut seen = HashSet::new();
+    nodes.iter().map(move |node| seen.insert(Arc::as_ptr(node)))
 }
 
 fn collect(node: &Arc<dyn ExecutionPlan>, nodes: &mut Vec<Arc<dyn ExecutionPlan>>) {

@@ -68,6 +68,8 @@ impl Mode {
             options.set("joinwright.min_gain", "0")?;
             // And aggregates in part below joins wherever they can be.
             options.set("joinwright.eager_min_rows", "0")?;
+            // And equal sub-plans once.
+            options.set("joinwright.spool_min_rows", "0")?;
             // With build sides chosen by what the catalog knows, which no answer may come from.
             options.set("joinwright.inject_statistics", "true")?;
         }

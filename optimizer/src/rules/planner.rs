@@ -38,7 +38,7 @@ impl EstimatingPlanner {
         session: &dyn Session,
     ) -> Option<(Option<LogicalPlan>, Option<SessionState>)> {
         let state = session.as_any().downcast_ref::<SessionState>()?;
-        if !has_join(plan) {
+        if !is_worth_a_look(plan) {
             return None;
         }
         let memory = match state.runtime_env().memory_pool.memory_limit() {
@@ -87,10 +87,13 @@ impl QueryPlanner for EstimatingPlanner {
     }
 }
 
-fn has_join(plan: &LogicalPlan) -> bool {
+/// Whether a plan has a join, or sub-plans that might be equal.
+fn is_worth_a_look(plan: &LogicalPlan) -> bool {
+    let mut scans = 0;
     let mut found = false;
     let walked = plan.apply_with_subqueries(|node| {
-        found |= matches!(node, LogicalPlan::Join(_));
+        scans += usize::from(matches!(node, LogicalPlan::TableScan(_)));
+        found |= scans > 1 || matches!(node, LogicalPlan::Join(_));
         Ok(match found {
             true => TreeNodeRecursion::Stop,
             false => TreeNodeRecursion::Continue,

@@ -97,10 +97,14 @@ pub(crate) async fn rows(context: &SessionContext, sql: &str) -> Result<Vec<Stri
 
 /// The rows of a query as text.
 pub(crate) async fn rows_in_order(context: &SessionContext, sql: &str) -> Result<Vec<String>> {
-    let batches = context.sql(sql).await?.collect().await?;
+    texts(&context.sql(sql).await?.collect().await?)
+}
+
+/// Rows as text.
+pub(crate) fn texts(batches: &[RecordBatch]) -> Result<Vec<String>> {
     let options = FormatOptions::default().with_null("NULL");
     let mut rows = vec![];
-    for batch in &batches {
+    for batch in batches {
         let columns = batch
             .columns()
             .iter()

@@ -234,10 +234,7 @@ struct Counted {
 impl Stream for Counted {
     type Item = Result<RecordBatch>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let poll = self.reader.poll_next_unpin(context);
         self.metrics.record_poll(poll)
     }

@@ -130,7 +130,8 @@ fn with_spools(node: LogicalPlan, shared: &[&LogicalPlan]) -> Result<Transformed
     let Some(number) = shared.iter().position(|copy| are_copies(copy, &node)) else {
         return Ok(Transformed::no(node));
     };
-    let inner = node.map_children(|child| child.transform_down(|node| with_spools(node, shared)))?;
+    let inner =
+        node.map_children(|child| child.transform_down(|node| with_spools(node, shared)))?;
     let spool = Spool {
         number,
         input: inner.data,
