@@ -1,49 +1,242 @@
-//! The rows of one partition, kept until each of their readers has them.
+//! The rows of an input, kept until each of their readers has them.
 //!
-//! No task of its own fills the buffer: whichever reader wants rows that nobody has asked for yet asks the input for them, and
-//! leaves them for the others. A reader that waits for another operator, such as the probe side of a join for the build side,
-//! so never keeps the others waiting; the rows between the first reader and the last are kept, in files when the session's
-//! memory is used up.
+//! As soon as one reader asks for rows all partitions of the input run, each in a task of its own, as far as they get: a
+//! reader may wait for another operator, such as the probe side of a join for the build side, and joins in the input for all of its
+//! partitions. What lies between the first reader and the last is kept in memory up to a limit, and beyond it in files.
 
+use super::most_bytes;
 use datafusion::arrow::array::{Array, ArrayData, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::{DataFusionError, Result, internal_err};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::spill_file::SpillFile;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
 use datafusion::physical_plan::spill::SpillManager;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{Stream, StreamExt};
 use std::fmt::{self, Formatter};
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
-/// The rows of one partition and where more come from.
-pub(super) struct Buffer {
-    /// Held while rows are computed.
-    input: Mutex<Option<SendableRecordBatchStream>>,
-    /// Held for moments only.
-    kept: Mutex<Kept>,
-    waiting: Arc<Waiting>,
-    schema: SchemaRef,
-    spill: SpillManager,
+/// Bytes that a partition keeps in memory even if there is none to be had: fewer are not worth a file.
+const LEAST_BYTES: usize = 1 << 20;
+
+/// An input that runs once for several readers of each partition.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Of each partition.
+    readers: usize,
+    begun: Mutex<Begun>,
 }
 
-impl fmt::Debug for Buffer {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buffer").finish_non_exhaustive()
+#[derive(Debug, Default)]
+struct Begun {
+    /// By partition the readers that have begun.
+    readers: Vec<usize>,
+    /// `None` before the first has begun, and after the last.
+    run: Option<Arc<Run>>,
+}
+
+impl Shared {
+    pub(super) fn new(readers: usize) -> Self {
+        Self {
+            readers,
+            begun: Mutex::default(),
+        }
     }
+
+    pub(super) fn readers(&self) -> usize {
+        self.readers
+    }
+
+    /// The next reader of a partition; `None` if all have begun, so that this is another execution of the plan.
+    pub(super) fn reader(
+        &self,
+        partition: usize,
+        input: &Arc<dyn ExecutionPlan>,
+        context: &Arc<TaskContext>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<Option<Reader>> {
+        let mut begun = locked(&self.begun);
+        let begun = &mut *begun;
+        if begun.readers.is_empty() {
+            let run = Run::new(input, self.readers, context, metrics)?;
+            begun.readers = vec![0; run.core.buffers.len()];
+            begun.run = Some(Arc::new(run));
+        }
+        let (Some(run), Some(count)) = (&begun.run, begun.readers.get_mut(partition)) else {
+            return Ok(None);
+        };
+        if *count == self.readers {
+            return Ok(None);
+        }
+        let reader = Reader::new(Arc::clone(run), partition, *count);
+        *count += 1;
+        if begun.readers.iter().all(|count| *count == self.readers) {
+            // It ends with its readers.
+            begun.run = None;
+        }
+        Ok(Some(reader))
+    }
+}
+
+/// One execution of an input. Its tasks end with it.
+struct Run {
+    core: Arc<Core>,
+    /// What has not begun to run.
+    inputs: Mutex<Vec<SendableRecordBatchStream>>,
+    tasks: Mutex<Vec<SpawnedTask<()>>>,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").finish_non_exhaustive()
+    }
+}
+
+/// What tasks and readers share.
+struct Core {
+    buffers: Vec<Buffer>,
+    audience: Mutex<Audience>,
+}
+
+/// Who wants rows.
+#[derive(Default)]
+struct Audience {
+    /// Readers that have begun and not come to their end.
+    readers: usize,
+    /// Tasks that wait for readers.
+    waiting: Vec<Waker>,
+}
+
+impl Run {
+    fn new(
+        input: &Arc<dyn ExecutionPlan>,
+        readers: usize,
+        context: &Arc<TaskContext>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<Self> {
+        let partitions = input.output_partitioning().partition_count();
+        let inputs = (0..partitions).map(|p| input.execute(p, Arc::clone(context)));
+        let inputs: Vec<SendableRecordBatchStream> = inputs.collect::<Result<_>>()?;
+        let memory = match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => Some(bytes),
+            _ => None,
+        };
+        let most = most_bytes(memory) as usize / partitions.max(1);
+        let buffers = (0..partitions).map(|partition| {
+            let schema = input.schema();
+            let spill = SpillManager::new(
+                context.runtime_env(),
+                SpillMetrics::new(metrics, partition),
+                Arc::clone(&schema),
+            );
+            let compression = context.session_config().spill_compression();
+            Buffer {
+                kept: Mutex::new(Kept::new(readers)),
+                most,
+                schema,
+                spill: spill.with_compression_type(compression),
+                context: Arc::clone(context),
+            }
+        });
+        Ok(Self {
+            core: Arc::new(Core {
+                buffers: buffers.collect(),
+                audience: Mutex::default(),
+            }),
+            inputs: Mutex::new(inputs),
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// Lets all partitions run, if they do not.
+    fn start(&self) {
+        let inputs = std::mem::take(&mut *locked(&self.inputs));
+        let tasks = inputs.into_iter().enumerate().map(|(partition, input)| {
+            let core = Arc::clone(&self.core);
+            SpawnedTask::spawn(core.fill(partition, input))
+        });
+        locked(&self.tasks).extend(tasks);
+    }
+}
+
+impl Core {
+    /// Takes all rows of a partition, while somebody wants them.
+    async fn fill(self: Arc<Self>, partition: usize, mut input: SendableRecordBatchStream) {
+        let Some(buffer) = self.buffers.get(partition) else {
+            return;
+        };
+        // Readers hear of a panic in the input as well.
+        let mut unended = Unended(Some(buffer));
+        loop {
+            self.wanted().await;
+            let end = match input.next().await {
+                Some(Ok(batch)) => match buffer.add(batch) {
+                    Ok(()) => continue,
+                    Err(error) => End::Error(Arc::new(error)),
+                },
+                Some(Err(error)) => End::Error(Arc::new(error)),
+                None => End::Rows,
+            };
+            unended.0 = None;
+            return buffer.end(end);
+        }
+    }
+
+    /// Waits until there is a reader.
+    async fn wanted(&self) {
+        poll_fn(|context| {
+            let mut audience = locked(&self.audience);
+            if audience.readers > 0 {
+                return Poll::Ready(());
+            }
+            audience.waiting.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A buffer that somebody fills.
+struct Unended<'a>(Option<&'a Buffer>);
+
+impl Drop for Unended<'_> {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.0 {
+            let error = exec_datafusion_err!("the input of a spool did not come to its end");
+            buffer.end(End::Error(Arc::new(error)));
+        }
+    }
+}
+
+/// The rows of one partition.
+struct Buffer {
+    kept: Mutex<Kept>,
+    /// Bytes to be kept in memory.
+    most: usize,
+    schema: SchemaRef,
+    spill: SpillManager,
+    context: Arc<TaskContext>,
 }
 
 struct Kept {
     batches: Vec<Batch>,
     /// Those from here on may still be in memory.
     in_memory: usize,
+    /// Bytes of those in memory.
+    bytes: usize,
     /// Readers that have not come to their end, of which some may not have begun.
     readers: usize,
     end: Option<End>,
-    reservation: MemoryReservation,
+    /// `None` as long as there were no rows.
+    reservation: Option<MemoryReservation>,
+    /// Readers that wait for rows, by their number.
+    waiting: Vec<(usize, Waker)>,
 }
 
 enum End {
@@ -61,179 +254,155 @@ struct Batch {
 #[derive(Clone)]
 enum Rows {
     Memory(RecordBatch),
+    /// In a file, and where there.
     File(Arc<dyn SpillFile>, usize),
     /// All readers have them.
     Gone,
 }
 
-/// What there is for a reader.
-enum Next {
-    Rows(Rows),
-    End,
-    Error(Arc<DataFusionError>),
-    /// Nobody has asked for them yet.
-    Unknown,
+impl Kept {
+    fn new(readers: usize) -> Self {
+        Self {
+            batches: vec![],
+            in_memory: 0,
+            bytes: 0,
+            readers,
+            end: None,
+            reservation: None,
+            waiting: vec![],
+        }
+    }
+
+    /// Gives back the bytes of a batch that left memory.
+    fn release(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(reservation) = &self.reservation {
+            reservation.shrink(bytes);
+        }
+    }
+
+    /// One reader less for a batch; its rows if it was not the last, or the rows that are there for it alone.
+    fn take(&mut self, at: usize) -> Option<Rows> {
+        let batch = self.batches.get_mut(at)?;
+        batch.readers = batch.readers.saturating_sub(1);
+        if batch.readers > 0 {
+            return Some(batch.rows.clone());
+        }
+        let rows = std::mem::replace(&mut batch.rows, Rows::Gone);
+        let bytes = std::mem::take(&mut batch.bytes);
+        self.release(bytes);
+        Some(rows)
+    }
+
+    fn wake(&mut self) {
+        self.waiting.drain(..).for_each(|(_, waker)| waker.wake());
+    }
 }
 
 impl Buffer {
-    pub(super) fn new(
-        input: SendableRecordBatchStream,
-        readers: usize,
-        partition: usize,
-        context: &TaskContext,
-        metrics: &ExecutionPlanMetricsSet,
-    ) -> Self {
-        let schema = input.schema();
-        let spill = SpillManager::new(
-            context.runtime_env(),
-            SpillMetrics::new(metrics, partition),
-            Arc::clone(&schema),
-        );
-        let consumer = MemoryConsumer::new(format!("SpoolExec[{partition}]")).with_can_spill(true);
-        Self {
-            input: Mutex::new(Some(input)),
-            kept: Mutex::new(Kept {
-                batches: vec![],
-                in_memory: 0,
-                readers,
-                end: None,
-                reservation: consumer.register(context.memory_pool()),
-            }),
-            waiting: Arc::default(),
-            schema,
-            spill,
+    /// Keeps a batch.
+    ///
+    /// # Errors
+    /// If neither memory nor files can take it.
+    fn add(&self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
         }
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Nothing is left half done where it is held.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The batch at a place, for one of its readers.
-    fn take(&self, at: usize) -> Next {
-        let mut kept = self.kept();
-        let kept = &mut *kept;
-        let Some(batch) = kept.batches.get_mut(at) else {
-            return match &kept.end {
-                Some(End::Rows) => Next::End,
-                Some(End::Error(error)) => Next::Error(Arc::clone(error)),
-                None => Next::Unknown,
-            };
-        };
-        batch.readers = batch.readers.saturating_sub(1);
-        if batch.readers > 0 {
-            return Next::Rows(batch.rows.clone());
-        }
-        kept.reservation.shrink(std::mem::take(&mut batch.bytes));
-        Next::Rows(std::mem::replace(&mut batch.rows, Rows::Gone))
-    }
-
-    /// Asks the input for one more batch, unless another reader does.
-    fn advance(&self, at: usize, context: &mut Context<'_>) -> Poll<Result<()>> {
-        // First, so that who holds the input sees that somebody waits.
-        self.waiting.register(context.waker());
-        let mut input = match self.input.try_lock() {
-            Ok(input) => input,
-            Err(TryLockError::WouldBlock) => return Poll::Pending,
-            Err(TryLockError::Poisoned(_)) => {
-                return Poll::Ready(internal_err!("another reader of these rows panicked"));
-            }
-        };
-        if self.has(at) {
-            return Poll::Ready(Ok(()));
-        }
-        let waker = Waker::from(Arc::clone(&self.waiting));
-        let next = match input.as_mut() {
-            Some(stream) => ready!(stream.poll_next_unpin(&mut Context::from_waker(&waker))),
-            None => None,
-        };
-        if !matches!(next, Some(Ok(_))) {
-            *input = None;
-        }
-        let added = self.add(next);
-        drop(input);
-        self.waiting.wake_others(context.waker());
-        Poll::Ready(added)
-    }
-
-    fn has(&self, at: usize) -> bool {
-        let kept = self.kept();
-        at < kept.batches.len() || kept.end.is_some()
-    }
-
-    fn add(&self, next: Option<Result<RecordBatch>>) -> Result<()> {
-        let mut kept = self.kept();
-        let kept = &mut *kept;
-        let batch = match next {
-            None => {
-                kept.end = Some(End::Rows);
-                return Ok(());
-            }
-            Some(Err(error)) => {
-                kept.end = Some(End::Error(Arc::new(error)));
-                return Ok(());
-            }
-            Some(Ok(batch)) if batch.num_rows() == 0 => return Ok(()),
-            Some(Ok(batch)) => batch,
-        };
         let bytes = bytes_of(&batch);
-        let fits = kept.reservation.try_grow(bytes).is_ok();
+        let mut guard = locked(&self.kept);
+        let kept = &mut *guard;
+        if kept.readers == 0 {
+            return Ok(());
+        }
+        let pool = self.context.memory_pool();
+        let reservation = kept.reservation.get_or_insert_with(|| {
+            let consumer = MemoryConsumer::new("SpoolExec").with_can_spill(true);
+            consumer.register(pool)
+        });
+        let fits = if kept.bytes + bytes <= LEAST_BYTES.min(self.most) {
+            reservation.grow(bytes);
+            true
+        } else {
+            kept.bytes + bytes <= self.most && reservation.try_grow(bytes).is_ok()
+        };
+        let own = if fits { bytes } else { 0 };
+        kept.bytes += own;
+        let readers = kept.readers;
         kept.batches.push(Batch {
             rows: Rows::Memory(batch),
-            bytes: if fits { bytes } else { 0 },
-            readers: kept.readers,
+            bytes: own,
+            readers,
         });
-        if !fits && let Err(error) = self.spill(kept) {
-            // Memory that the pool does not have is better than no answer.
-            tracing::debug!(%error, "rows cannot be kept in files");
+        kept.wake();
+        drop(guard);
+        match fits {
+            true => Ok(()),
+            false => self.spill(),
         }
-        Ok(())
     }
 
-    /// Moves all rows to a file.
-    fn spill(&self, kept: &mut Kept) -> Result<()> {
-        let in_memory = kept.batches.get_mut(kept.in_memory..).unwrap_or_default();
-        let batches = in_memory.iter().filter_map(|batch| match &batch.rows {
-            Rows::Memory(rows) => Some(rows.clone()),
+    /// Moves the rows in memory to a file. Only the task that fills the buffer does.
+    fn spill(&self) -> Result<()> {
+        let mut kept = locked(&self.kept);
+        let first = kept.in_memory;
+        kept.in_memory = kept.batches.len();
+        let in_memory = kept.batches.iter().enumerate().skip(first);
+        let in_memory = in_memory.filter_map(|(at, batch)| match &batch.rows {
+            Rows::Memory(rows) => Some((at, rows.clone())),
             _ => None,
         });
-        let batches: Vec<RecordBatch> = batches.collect();
-        let file = self
-            .spill
-            .spill_record_batch_and_finish(&batches, "rows of several readers")?;
+        let (places, batches): (Vec<usize>, Vec<RecordBatch>) = in_memory.unzip();
+        // Readers need not wait for the file.
+        drop(kept);
+        let name = "rows of several readers";
+        let file = self.spill.spill_record_batch_and_finish(&batches, name)?;
         let Some(file) = file else {
             return Ok(());
         };
-        let mut place = 0;
-        for batch in in_memory {
-            if let Rows::Memory(_) = batch.rows {
+        let mut kept = locked(&self.kept);
+        for (place, at) in places.into_iter().enumerate() {
+            if let Some(batch) = kept.batches.get_mut(at)
+                && matches!(batch.rows, Rows::Memory(_))
+            {
                 batch.rows = Rows::File(Arc::clone(&file), place);
-                kept.reservation.shrink(std::mem::take(&mut batch.bytes));
-                place += 1;
+                let bytes = std::mem::take(&mut batch.bytes);
+                kept.release(bytes);
             }
         }
-        kept.in_memory = kept.batches.len();
         Ok(())
     }
 
-    /// A reader that stops before the end, at a place.
-    fn leave(&self, at: usize) {
-        let mut kept = self.kept();
-        let kept = &mut *kept;
-        kept.readers = kept.readers.saturating_sub(1);
-        for batch in kept.batches.get_mut(at..).unwrap_or_default() {
-            batch.readers = batch.readers.saturating_sub(1);
-            if batch.readers == 0 {
-                batch.rows = Rows::Gone;
-                kept.reservation.shrink(std::mem::take(&mut batch.bytes));
+    fn end(&self, end: End) {
+        let mut kept = locked(&self.kept);
+        kept.end = Some(end);
+        kept.wake();
+    }
+
+    /// The batch at a place for a reader, or what there is instead.
+    fn poll(&self, at: usize, reader: usize, context: &Context<'_>) -> Poll<Option<Result<Rows>>> {
+        let mut kept = locked(&self.kept);
+        if let Some(rows) = kept.take(at) {
+            return Poll::Ready(Some(Ok(rows)));
+        }
+        match &kept.end {
+            Some(End::Rows) => Poll::Ready(None),
+            Some(End::Error(error)) => {
+                Poll::Ready(Some(Err(DataFusionError::Shared(Arc::clone(error)))))
+            }
+            None => {
+                kept.waiting.retain(|(waiting, _)| *waiting != reader);
+                kept.waiting.push((reader, context.waker().clone()));
+                Poll::Pending
             }
         }
-        if kept.readers == 0 {
-            // Nobody holds it who is not about to leave.
-            if let Ok(mut input) = self.input.try_lock() {
-                *input = None;
-            }
+    }
+
+    /// A reader that wants nothing from a place on.
+    fn leave(&self, at: usize) {
+        let mut kept = locked(&self.kept);
+        kept.readers = kept.readers.saturating_sub(1);
+        for at in at..kept.batches.len() {
+            kept.take(at);
         }
     }
 }
@@ -257,52 +426,19 @@ fn data_bytes(data: &ArrayData) -> usize {
     }
 }
 
-/// Readers to be woken when the input has more.
-#[derive(Debug, Default)]
-struct Waiting(Mutex<Vec<Waker>>);
-
-impl Waiting {
-    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn register(&self, waker: &Waker) {
-        let mut wakers = self.wakers();
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
-    }
-
-    fn wake_others(&self, own: &Waker) {
-        let wakers = std::mem::take(&mut *self.wakers());
-        for waker in wakers {
-            if !waker.will_wake(own) {
-                waker.wake();
-            }
-        }
-    }
-}
-
-impl Wake for Waiting {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let wakers = std::mem::take(&mut *self.wakers());
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-/// One of the readers of a partition, from its first row to its last.
+/// One of the readers of a partition.
 pub(super) struct Reader {
-    buffer: Arc<Buffer>,
+    run: Arc<Run>,
+    partition: usize,
+    /// Its number among the readers of the partition.
+    number: usize,
+    /// The batch that comes next.
     at: usize,
-    /// The batch of a file that comes next, with where it is in the file.
     file: Option<OpenFile>,
     done: bool,
 }
 
+/// A file that a reader reads from front to back.
 struct OpenFile {
     file: Arc<dyn SpillFile>,
     rows: SendableRecordBatchStream,
@@ -313,9 +449,15 @@ struct OpenFile {
 }
 
 impl Reader {
-    pub(super) fn new(buffer: Arc<Buffer>) -> Self {
+    fn new(run: Arc<Run>, partition: usize, number: usize) -> Self {
+        let mut audience = locked(&run.core.audience);
+        audience.readers += 1;
+        audience.waiting.drain(..).for_each(Waker::wake);
+        drop(audience);
         Self {
-            buffer,
+            run,
+            partition,
+            number,
             at: 0,
             file: None,
             done: false,
@@ -323,6 +465,11 @@ impl Reader {
     }
 
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
+        let run = Arc::clone(&self.run);
+        run.start();
+        let Some(buffer) = run.core.buffers.get(self.partition) else {
+            return Poll::Ready(Some(internal_err!("there is no such partition")));
+        };
         loop {
             if let Some(open) = &mut self.file
                 && open.place <= open.wanted
@@ -337,36 +484,32 @@ impl Reader {
                     }
                 }
             }
-            match self.buffer.take(self.at) {
-                Next::Unknown => ready!(self.buffer.advance(self.at, context))?,
-                Next::End => return Poll::Ready(None),
-                Next::Error(error) => {
-                    return Poll::Ready(Some(Err(DataFusionError::Shared(error))));
-                }
-                Next::Rows(Rows::Memory(rows)) => {
+            match ready!(buffer.poll(self.at, self.number, context)).transpose()? {
+                None => return Poll::Ready(None),
+                Some(Rows::Memory(rows)) => {
                     self.at += 1;
                     return Poll::Ready(Some(Ok(rows)));
                 }
-                Next::Rows(Rows::File(file, wanted)) => {
+                Some(Rows::File(file, wanted)) => {
                     self.at += 1;
-                    self.seek(file, wanted)?;
+                    self.seek(buffer, file, wanted)?;
                 }
-                Next::Rows(Rows::Gone) => {
+                Some(Rows::Gone) => {
                     return Poll::Ready(Some(internal_err!("rows are read once too often")));
                 }
             }
         }
     }
 
-    fn seek(&mut self, file: Arc<dyn SpillFile>, wanted: usize) -> Result<()> {
+    fn seek(&mut self, buffer: &Buffer, file: Arc<dyn SpillFile>, wanted: usize) -> Result<()> {
         if let Some(open) = &mut self.file
             && Arc::ptr_eq(&open.file, &file)
         {
             open.wanted = wanted;
             return Ok(());
         }
-        let spill = &self.buffer.spill;
-        let rows = spill.read_spill_as_stream_unbuffered(Arc::clone(&file), None)?;
+        let rows = Arc::clone(&file);
+        let rows = buffer.spill.read_spill_as_stream_unbuffered(rows, None)?;
         self.file = Some(OpenFile {
             file,
             rows,
@@ -392,12 +535,21 @@ impl Stream for Reader {
 
 impl RecordBatchStream for Reader {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.buffer.schema)
+        let buffer = self.run.core.buffers.get(self.partition);
+        buffer.map_or_else(|| Arc::new(Schema::empty()), |b| Arc::clone(&b.schema))
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.buffer.leave(self.at);
+        locked(&self.run.core.audience).readers -= 1;
+        if let Some(buffer) = self.run.core.buffers.get(self.partition) {
+            buffer.leave(self.at);
+        }
     }
+}
+
+/// Nothing is left half done where these locks are held.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! `SpoolExec`: an operator that returns the rows of its input, which are computed once for all operators like it.
 
-use super::buffer::{Buffer, Reader};
+use super::buffer::{Reader, Shared};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -8,7 +8,7 @@ use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::coop::cooperative;
-use datafusion::physical_plan::execution_plan::{CardinalityEffect, SchedulingType};
+use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{
@@ -18,13 +18,15 @@ use datafusion::physical_plan::{
 use futures::{Stream, StreamExt};
 use std::fmt::{self, Formatter};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Returns the rows of its input. Those of one number have equal inputs, and once [`ShareSpools`](super::ShareSpools) has seen them
 /// also the same: each partition then runs once, for all of them.
 ///
-/// It hides its input from what is above: no filter, limit or order is handed down, as it would have to be that of all.
+/// It hides its input from what is above: no filter, limit or order is handed down, as it would have to be that of all. (So its
+/// effect on the number of rows is left unknown: DataFusion hands a sort's limit through operators of which it knows that they keep
+/// them all.)
 #[derive(Debug)]
 pub struct SpoolExec {
     input: Arc<dyn ExecutionPlan>,
@@ -56,32 +58,19 @@ impl SpoolExec {
         self.number
     }
 
-    /// One more reader of what others of its number read, too.
-    pub(super) fn sharing(mut self, shared: Arc<Shared>) -> Self {
-        self.shared = Some(shared);
-        self
-    }
-}
-
-/// The partitions of an input, of one execution.
-#[derive(Debug)]
-pub(super) struct Shared {
-    readers: usize,
-    partitions: Vec<Mutex<Partition>>,
-}
-
-#[derive(Debug, Default)]
-struct Partition {
-    begun: usize,
-    buffer: Option<Arc<Buffer>>,
-}
-
-impl Shared {
-    pub(super) fn new(partitions: usize, readers: usize) -> Self {
-        Self {
-            readers,
-            partitions: (0..partitions).map(|_| Mutex::default()).collect(),
-        }
+    /// One that reads from another input with the same properties, together with others if they share it.
+    pub(super) fn reading(
+        &self,
+        input: Arc<dyn ExecutionPlan>,
+        shared: Option<Arc<Shared>>,
+    ) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self {
+            input,
+            properties: Arc::clone(&self.properties),
+            number: self.number,
+            shared,
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
     }
 }
 
@@ -91,7 +80,7 @@ impl DisplayAs for SpoolExec {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "SpoolExec: number={}", self.number)?;
                 match &self.shared {
-                    Some(shared) => write!(f, ", readers={}", shared.readers),
+                    Some(shared) => write!(f, ", readers={}", shared.readers()),
                     None => Ok(()),
                 }
             }
@@ -136,12 +125,14 @@ impl ExecutionPlan for SpoolExec {
         let Some(input) = children.pop().filter(|_| children.is_empty()) else {
             return internal_err!("a spool has one input");
         };
-        // With another input its rows are its own.
-        let mut spool = Self::new(input, self.number);
-        if options.children_properties == ChildrenPropertiesMode::Keep {
-            spool.properties = Arc::clone(&self.properties);
+        if Arc::ptr_eq(&input, &self.input) {
+            return Ok(self);
         }
-        Ok(Arc::new(spool))
+        // With another input its rows are its own.
+        Ok(match options.children_properties {
+            ChildrenPropertiesMode::Keep => self.reading(input, None),
+            ChildrenPropertiesMode::Recompute => Arc::new(Self::new(input, self.number)),
+        })
     }
 
     fn with_new_children(
@@ -161,7 +152,7 @@ impl ExecutionPlan for SpoolExec {
     }
 
     fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(Arc::clone(&self.input), self.number)))
+        Ok(self.reading(Arc::clone(&self.input), None))
     }
 
     fn execute(
@@ -169,34 +160,15 @@ impl ExecutionPlan for SpoolExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let shared = self.shared.as_ref();
-        let place = shared.and_then(|s| Some((s.readers, s.partitions.get(partition)?)));
-        let Some((readers, place)) = place else {
+        let reader = match &self.shared {
+            Some(shared) => shared.reader(partition, &self.input, &context, &self.metrics)?,
+            None => None,
+        };
+        let Some(reader) = reader else {
             return self.input.execute(partition, context);
         };
-        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        if place.begun == readers {
-            // All have begun: this is another execution.
-            drop(place);
-            return self.input.execute(partition, context);
-        }
-        let buffer = match &place.buffer {
-            Some(buffer) => Arc::clone(buffer),
-            None => {
-                let input = self.input.execute(partition, Arc::clone(&context))?;
-                let buffer = Buffer::new(input, readers, partition, &context, &self.metrics);
-                let buffer = Arc::new(buffer);
-                place.buffer = Some(Arc::clone(&buffer));
-                buffer
-            }
-        };
-        place.begun += 1;
-        if place.begun == readers {
-            // It ends with its readers.
-            place.buffer = None;
-        }
         Ok(Box::pin(cooperative(Counted {
-            reader: Reader::new(buffer),
+            reader,
             metrics: BaselineMetrics::new(&self.metrics, partition),
         })))
     }
@@ -218,10 +190,6 @@ impl ExecutionPlan for SpoolExec {
             [input] => Ok(Arc::clone(input)),
             _ => self.input.statistics_from_inputs(input_stats, args),
         }
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
     }
 }
 

@@ -20,7 +20,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{HashMap, Result};
 use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan, Volatility};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::mem::discriminant;
 use std::sync::Arc;
@@ -33,9 +33,15 @@ const LEAST_READ: f64 = 2.0;
 const FIXED_BYTES: f64 = 8.0;
 const TEXT_BYTES: f64 = 32.0;
 
-/// The most bytes that a spool may be expected to keep, and the most of the memory that a session may use.
+/// The most bytes that a spool may be expected to keep, and the most of the memory that a session may use. What it keeps beyond
+/// that is in files.
 const MOST_BYTES: f64 = 256e6;
 const MOST_OF_MEMORY: f64 = 0.125;
+
+/// Of a session that may use so much memory, if it is limited.
+fn most_bytes(memory: Option<usize>) -> f64 {
+    memory.map_or(MOST_BYTES, |m| MOST_BYTES.min(m as f64 * MOST_OF_MEMORY))
+}
 
 impl Pass<'_> {
     /// The plan with spools in place of sub-plans that stand in it more than once; `None` if there are none that pay. `memory` is
@@ -104,8 +110,7 @@ impl Pass<'_> {
             return true;
         }
         let profile = self.deriver().profile(plan);
-        let most = memory.map_or(MOST_BYTES, |m| MOST_BYTES.min(m as f64 * MOST_OF_MEMORY));
-        if !profile.known || profile.rows * row_bytes(plan) > most {
+        if !profile.known || profile.rows * row_bytes(plan) > most_bytes(memory) {
             return false;
         }
         let mut read = 0.0;
@@ -255,13 +260,21 @@ fn depends(expr: &Expr) -> bool {
                 | Expr::SetComparison(_)
                 | Expr::OuterReferenceColumn(..)
                 | Expr::Placeholder(_)
-        ) || expr.is_volatile_node();
+        ) || is_volatile(expr);
         Ok(match found {
             true => TreeNodeRecursion::Stop,
             false => TreeNodeRecursion::Continue,
         })
     });
     found
+}
+
+fn is_volatile(expr: &Expr) -> bool {
+    match expr {
+        Expr::AggregateFunction(f) => f.func.signature().volatility == Volatility::Volatile,
+        Expr::WindowFunction(f) => f.fun.signature().volatility == Volatility::Volatile,
+        _ => expr.is_volatile_node(),
+    }
 }
 
 /// Where the tables of a sub-plan come from, which its equality does not ask for. `None` stands for one that is not known.

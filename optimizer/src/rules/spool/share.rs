@@ -1,17 +1,17 @@
 //! `ShareSpools`: operators that return the same rows read them from one input.
 
-use super::exec::{Shared, SpoolExec};
+use super::buffer::Shared;
+use super::exec::SpoolExec;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::{
-    ExecutionPlan, ExecutionPlanProperties, displayable, replace_children_if_necessary,
-};
+use datafusion::physical_plan::{ExecutionPlan, displayable, replace_children_if_necessary};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The physical optimizer rule, for the last place: each [`SpoolExec`] of a number gets the input of the first. The optimizer has
-/// treated them alike; where it has not, a plan keeps its own input and loses the operator.
+/// The physical optimizer rule, for the last place: each [`SpoolExec`] of a number gets the input of the first. They come from equal
+/// plans, and no rule sees through a spool, so the optimizer has treated them alike. Where their texts differ it has not, and a
+/// plan keeps its own input and loses the operator.
 #[derive(Debug, Default)]
 pub struct ShareSpools {}
 
@@ -85,7 +85,7 @@ impl Inputs {
         match self.first.get_mut(&number) {
             Some(first) if first.text == text => {
                 first.readers += 1;
-                Ok(Arc::new(SpoolExec::new(Arc::clone(&first.input), number)))
+                Ok(spool.reading(Arc::clone(&first.input), None))
             }
             _ => self.unify(spool.input()),
         }
@@ -105,21 +105,19 @@ impl Inputs {
             Some(shared) => shared,
             None => {
                 let input = self.connect(spool.input())?;
-                let partitions = input.output_partitioning().partition_count();
                 let Some(first) = self.first.get_mut(&number) else {
                     return Ok(input);
                 };
                 if first.readers < 2 {
                     return Ok(input);
                 }
-                let shared = Arc::new(Shared::new(partitions, first.readers));
+                let shared = Arc::new(Shared::new(first.readers));
                 first.input = input;
                 first.shared = Some(Arc::clone(&shared));
                 shared
             }
         };
         let input = self.first.get(&number).map_or(spool.input(), |f| &f.input);
-        let spool = SpoolExec::new(Arc::clone(input), number);
-        Ok(Arc::new(spool.sharing(shared)))
+        Ok(spool.reading(Arc::clone(input), Some(shared)))
     }
 }
