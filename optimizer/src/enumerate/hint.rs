@@ -232,6 +232,15 @@ pub struct ForcedTree {
 }
 
 impl ForcedTree {
+    /// A tree of some relations, each once; `aliases` are those of all, by relation.
+    pub(crate) fn new(tree: JoinTree, aliases: Vec<String>) -> Self {
+        Self {
+            named: tree.leaves(),
+            tree,
+            aliases,
+        }
+    }
+
     /// The tree, the left input of each join as the hint has it.
     pub fn tree(&self) -> &JoinTree {
         &self.tree

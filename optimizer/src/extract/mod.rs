@@ -16,7 +16,7 @@ pub(crate) use large::{
     Condition, LargePredicate, LargeRegion, is_large, large_region, map_leaves,
 };
 pub(crate) use predicates::equality;
-pub(crate) use text::{RegionText, named, readable};
+pub(crate) use text::{RegionText, leaf_text, named, readable};
 
 use crate::conflicts;
 use crate::derive::Deriver;

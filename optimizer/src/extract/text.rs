@@ -24,13 +24,7 @@ impl RegionText {
     /// The text of a region in whatever order its relations are joined.
     pub(crate) fn of_set(region: &Region) -> Self {
         let relations = 0..region.graph.relations.len();
-        let mut leaves: Vec<String> = relations
-            .map(|index| {
-                let mut text = String::new();
-                write_tree(&JoinTree::Leaf(index), region, true, &mut text);
-                text
-            })
-            .collect();
+        let mut leaves: Vec<String> = relations.map(|index| leaf_text(region, index)).collect();
         leaves.sort_unstable();
         Self::joined(leaves.join(" "), region)
     }
@@ -123,6 +117,13 @@ fn write_tree(tree: &JoinTree, region: &Region, whole: bool, text: &mut String) 
             }
         }
     }
+}
+
+/// A relation of a region with its name, predicates and rows.
+pub(crate) fn leaf_text(region: &Region, relation: usize) -> String {
+    let mut text = String::new();
+    write_tree(&JoinTree::Leaf(relation), region, true, &mut text);
+    text
 }
 
 /// A region's predicate with columns as a reader knows them.

@@ -1,10 +1,12 @@
 //! The DataFusion rules and their installation.
 
+mod common;
 mod eager;
 mod inject_statistics;
 mod join_estimates;
 mod large;
 mod memory;
+mod null_equality;
 mod pass;
 mod plan_lines;
 mod planner;

@@ -1,6 +1,7 @@
 //! One walk over a plan: every region of joins, the inner ones first.
 
 use super::JoinOrdering;
+use super::common::CommonJoins;
 use super::memory::{Memory, QueryId, Shape};
 use super::region::aliases;
 use crate::cost::CostModel;
@@ -14,6 +15,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DataFusionError, Result, plan_err};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
 use joinwright_stats::Snapshot;
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -60,6 +62,8 @@ pub(super) struct Pass<'a> {
     /// What later passes are to know of this one's regions.
     pub(super) shapes: Vec<Shape>,
     pub(super) hint: Option<JoinHint>,
+    /// What the regions of the plan have in common, if spools can share it.
+    pub(super) common: RefCell<Vec<CommonJoins>>,
     /// Names of the columns that any node of the plan uses, if the cost model asks for the widths of rows. In the first pass of
     /// the optimizer all columns of all tables are still there.
     pub(super) used_columns: Option<HashSet<String>>,
@@ -83,6 +87,7 @@ impl<'a> Pass<'a> {
             memory: None,
             shapes: vec![],
             hint: None,
+            common: RefCell::default(),
             used_columns: None,
             hint_obeyed: false,
         }

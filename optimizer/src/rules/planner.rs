@@ -1,7 +1,7 @@
 //! A query planner that lends the physical optimizer the estimates of the logical one.
 
 use super::join_estimates::JoinEstimates;
-use super::reorder_joins::{ReorderJoins, Surroundings};
+use super::reorder_joins::ReorderJoins;
 use super::spool::SpoolPlanner;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
@@ -45,11 +45,7 @@ impl EstimatingPlanner {
             MemoryLimit::Finite(bytes) => Some(bytes),
             _ => None,
         };
-        let surroundings = Surroundings {
-            plans_spools: self.inner.is_none(),
-            memory,
-        };
-        let finished = self.rule.finish(plan, state, surroundings);
+        let finished = self.rule.finish(plan, state, memory);
         let informed = finished.joins.map(|joins| {
             let mut state = state.clone();
             let options = state.config_mut().options_mut();

@@ -89,9 +89,19 @@ impl Pass<'_> {
             trace.stop = solution.stop.to_string();
             let enough = written_cost * (1.0 - self.options.min_gain);
             let gain = forced.is_some() || solution.cost < enough;
-            let better_found = gain && solution.tree != region.written;
+            let common = match forced {
+                Some(_) => None,
+                None => self.with_common(&region, &problem, &solution),
+            };
+            let is_common = common.is_some();
+            let solution = common.unwrap_or(solution);
+            let better_found = (gain || is_common) && solution.tree != region.written;
+            if is_common {
+                trace.stop = "shared".to_string();
+            }
             if better_found
                 && forced.is_none()
+                && !is_common
                 && !self.dares(&region, &problem, &solution, &mut trace)
             {
                 trace.stop = "guarded".to_string();

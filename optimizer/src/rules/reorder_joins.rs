@@ -7,6 +7,7 @@
 use super::JoinOrdering;
 use super::join_estimates::JoinEstimate;
 use super::memory::{Memory, QueryId};
+use super::null_equality::as_keys;
 use super::pass::{Parts, Pass, hint_error};
 use crate::enumerate::{JoinHint, Written};
 use crate::options::JoinwrightOptions;
@@ -26,6 +27,8 @@ pub struct ReorderJoins {
     catalog: Arc<Catalog>,
     ordering: JoinOrdering,
     memory: Memory,
+    /// Whether equal sub-plans will be shared.
+    plans_spools: bool,
 }
 
 impl ReorderJoins {
@@ -35,25 +38,39 @@ impl ReorderJoins {
             catalog,
             ordering,
             memory: Memory::default(),
+            plans_spools: false,
         }
+    }
+
+    /// The rule for sessions whose planner runs equal sub-plans once.
+    pub(super) fn with_spools(mut self, plans_spools: bool) -> Self {
+        self.plans_spools = plans_spools;
+        self
     }
 }
 
 impl ReorderJoins {
     /// What an optimized plan becomes on its way to the physical optimizer: with aggregates below joins, and the estimates of its joins
-    /// for [`SelectJoins`](super::SelectJoins).
+    /// for [`SelectJoins`](super::SelectJoins). `memory` is what the session may use in bytes, if that is limited.
     pub(super) fn finish(
         &self,
         plan: &LogicalPlan,
         config: &dyn OptimizerConfig,
-        surroundings: Surroundings,
+        memory: Option<usize>,
     ) -> Finished {
         let mut finished = Finished::default();
         let config_options = config.options();
         let Some(options) = config_options.extensions.get::<JoinwrightOptions>() else {
             return finished;
         };
-        let spools = surroundings.plans_spools && options.spool;
+        if options.enabled {
+            match as_keys(plan, config) {
+                Ok(keyed) if keyed.transformed => finished.plan = Some(keyed.data),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "conditions on NULLs stay conditions"),
+            }
+        }
+        let spools = self.plans_spools && options.spool;
         if !options.select_joins && !options.eager_aggregation && !spools {
             return finished;
         }
@@ -66,7 +83,7 @@ impl ReorderJoins {
         let query = QueryId::new(config, &snapshot, options);
         pass.remember(query.map(|query| (&self.memory, query)), true);
         if options.eager_aggregation {
-            match pass.aggregate_early(plan) {
+            match pass.aggregate_early(finished.plan.as_ref().unwrap_or(plan)) {
                 Ok(plan) if plan.transformed => finished.plan = Some(plan.data),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "aggregates stay above their joins"),
@@ -77,7 +94,7 @@ impl ReorderJoins {
         }
         // Last, as nothing sees through a spool.
         if spools {
-            match pass.spool(finished.plan.as_ref().unwrap_or(plan), surroundings.memory) {
+            match pass.spool(finished.plan.as_ref().unwrap_or(plan), memory) {
                 Ok(None) => {}
                 Ok(spooled) => finished.plan = spooled,
                 Err(error) => tracing::warn!(%error, "equal sub-plans run one by one"),
@@ -85,15 +102,6 @@ impl ReorderJoins {
         }
         finished
     }
-}
-
-/// What a plan is finished for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Surroundings {
-    /// Whether the planner knows what to do with spools.
-    pub(super) plans_spools: bool,
-    /// Bytes that the session may use, if it is limited.
-    pub(super) memory: Option<usize>,
 }
 
 /// See [`ReorderJoins::finish`].
@@ -133,6 +141,9 @@ impl OptimizerRule for ReorderJoins {
         pass.remember(query.map(|query| (&self.memory, query)), false);
         if pass.parts.cost.uses_widths() {
             pass.used_columns = Some(used_columns(&plan)?);
+        }
+        if self.plans_spools && options.spool {
+            pass.find_common(&plan)?;
         }
         let plan = pass.rewrite(plan)?;
         pass.check_hint()?;

@@ -1,5 +1,6 @@
 //! Installation into a DataFusion session.
 
+use super::null_equality::KeepNullEquality;
 use super::planner::EstimatingPlanner;
 use super::{InjectStatistics, KeepStrayFilters, ReorderJoins, SelectJoins, ShareSpools};
 use crate::cost::CostConstants;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// The name of DataFusion's physical rule that picks build sides.
 const JOIN_SELECTION: &str = "join_selection";
+/// The name of its rule that takes adjacent inner joins apart.
+const ELIMINATE_CROSS_JOIN: &str = "eliminate_cross_join";
 /// How the names of those begin that hand filters down; the last one hands down those of joins.
 const FILTER_PUSHDOWN: &str = "FilterPushdown";
 
@@ -36,9 +39,11 @@ pub struct JoinOrdering {
 /// Adds join ordering to the builder of a session.
 pub trait SessionStateBuilderExt {
     /// Installs the rule [`ReorderJoins`] right after DataFusion's `push_down_filter` (at the end if
-    /// there is none), the rule [`SelectJoins`] in the place of its `join_selection` (first if there is none) and
-    /// the rule [`InjectStatistics`] right before it, [`KeepStrayFilters`] before the last `FilterPushdown`, [`ShareSpools`] last, a query planner around the one that the builder has, which hands our
-    /// estimates to `SelectJoins`, and registers the options `joinwright.*`, unless the configuration has them already.
+    /// there is none), one that keeps its `eliminate_cross_join` from mixing joins up, the rule [`SelectJoins`] in the place of its `join_selection` (first if there is none) and
+    /// the rule [`InjectStatistics`] right before it, [`KeepStrayFilters`] before the last `FilterPushdown`,
+    /// [`ShareSpools`] last, and a query planner around the one that the builder has, which hands our estimates to
+    /// `SelectJoins`; and registers the options `joinwright.*`, unless the configuration has them already. Equal
+    /// sub-plans are shared where the builder has no query planner of its own.
     ///
     /// Call it after the builder's own rules, query planner and configuration are set.
     #[must_use]
@@ -55,15 +60,22 @@ impl SessionStateBuilderExt for SessionStateBuilder {
         if extensions.get::<JoinwrightOptions>().is_none() {
             extensions.insert(JoinwrightOptions::default());
         }
+        let planner = self.query_planner().take();
         let optimizer = self.optimizer().get_or_insert_with(Optimizer::new);
         let constants = ordering.constants;
-        let rule = Arc::new(ReorderJoins::new(Arc::clone(&catalog), ordering));
+        let rule = ReorderJoins::new(Arc::clone(&catalog), ordering).with_spools(planner.is_none());
+        let rule = Arc::new(rule);
         let place = optimizer
             .rules
             .iter()
             .rposition(|r| r.name() == "push_down_filter")
             .map_or(optimizer.rules.len(), |p| p + 1);
         optimizer.rules.insert(place, Arc::clone(&rule) as _);
+        let mut rules = optimizer.rules.iter();
+        if let Some(place) = rules.position(|r| r.name() == ELIMINATE_CROSS_JOIN) {
+            let keep = Arc::new(KeepNullEquality::default());
+            optimizer.rules.insert(place, keep);
+        }
         let physical = self
             .physical_optimizers()
             .get_or_insert_with(PhysicalOptimizer::new);
@@ -88,7 +100,6 @@ impl SessionStateBuilderExt for SessionStateBuilder {
             physical.rules.insert(place, keep);
         }
         physical.rules.push(Arc::new(ShareSpools::default()));
-        let planner = self.query_planner().take();
         *self.query_planner() = Some(Arc::new(EstimatingPlanner::new(rule, planner)));
         self
     }

@@ -146,6 +146,14 @@ fn strays(node: &Arc<dyn ExecutionPlan>, column: usize) -> bool {
         return named.count() > 1
             || expr.is_none_or(|e| expression_strays(projection.input(), &e.expr));
     }
+    if let Some(aggregate) = node.downcast_ref::<AggregateExec>() {
+        // Groups come first, and nothing else is handed down.
+        let group = aggregate.group_expr().expr().get(column);
+        return group.is_some_and(|(expr, _)| match expr.downcast_ref::<Column>() {
+            Some(own) => is_missed(aggregate.input(), name, own.index()),
+            None => aggregate.input().schema().index_of(name).is_ok(),
+        });
+    }
     if let Some(filter) = node.downcast_ref::<FilterExec>() {
         let own = match filter.projection().as_ref() {
             Some(projection) => projection.get(column).copied(),

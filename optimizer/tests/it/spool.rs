@@ -202,6 +202,68 @@ async fn partitions_of_a_shared_join_do_not_wait_for_ever() {
     assert!(shared > 0);
 }
 
+/// Counts of one fact table that differ in one dimension only join the others first, so that they share them.
+#[tokio::test]
+async fn regions_begin_with_what_they_have_in_common() {
+    let tables = Tables::new("common joins");
+    for (file, query) in [
+        (
+            "f/1.parquet",
+            "SELECT value AS id, value * 7 % 100 AS h, value * 11 % 500 AS t, value % 300 AS s FROM generate_series(1, 60000)",
+        ),
+        (
+            "h/1.parquet",
+            "SELECT value AS k, value % 10 AS size FROM generate_series(0, 99)",
+        ),
+        (
+            "t/1.parquet",
+            "SELECT value AS k, value % 50 AS hour FROM generate_series(0, 499)",
+        ),
+        (
+            "s/1.parquet",
+            "SELECT value AS k, concat('store ', value % 20) AS n FROM generate_series(0, 299)",
+        ),
+    ] {
+        tables.write(file, query).await;
+    }
+    let names = ["f", "h", "t", "s"];
+    let catalog = tables.analyzed(&names).await;
+    let count = |hour: usize| {
+        format!(
+            "(SELECT count(*) AS c{hour} FROM f, h, t, s WHERE f.h = h.k AND f.t = t.k AND f.s = s.k AND h.size = 3 AND s.n = 'store 4' AND t.hour = {hour}) AS x{hour}"
+        )
+    };
+    let hours: Vec<String> = (8..13).map(count).collect();
+    let sql = format!("SELECT * FROM {}", hours.join(", "));
+    let alone = tables.session(&names, None).await;
+    let expected = rows_in_order(&alone, &sql).await.expect("a valid query");
+    let context = tables.session(&names, Some(&catalog)).await;
+    for (spool, readers) in [("true", 5), ("false", 0)] {
+        set(&context, "spool", spool);
+        let text = displayable(plan(&context, &sql).await.as_ref())
+            .indent(false)
+            .to_string();
+        assert_eq!(text.matches("readers=5").count(), readers, "{text}");
+        assert_eq!(
+            rows_in_order(&context, &sql).await.expect("a valid query"),
+            expected
+        );
+    }
+    // What two have in common is not worth an order that is worse for both.
+    set(&context, "spool", "true");
+    let sql = "SELECT * FROM (SELECT count(*) AS a FROM f, h, t WHERE f.h = h.k AND f.t = t.k AND t.k = 7) AS x,
+        (SELECT count(*) AS b FROM f, h, s WHERE f.h = h.k AND f.s = s.k AND s.k = 9) AS y";
+    let text = displayable(plan(&context, sql).await.as_ref())
+        .indent(false)
+        .to_string();
+    assert!(!text.contains("SpoolExec"), "{text}");
+    let expected = rows_in_order(&alone, sql).await.expect("a valid query");
+    assert_eq!(
+        rows_in_order(&context, sql).await.expect("a valid query"),
+        expected
+    );
+}
+
 /// A reader may stop early, or never begin.
 #[tokio::test]
 async fn readers_come_and_go() {

@@ -45,6 +45,13 @@ async fn a_filter_on_one_column_does_not_reach_another_of_its_name() {
         }
     }
 
+    // An aggregate has its groups elsewhere than its input has them, and hands down what is on them.
+    set(&context, "join_hint", "");
+    let sql = "SELECT name, tb.ref, max(tb.k) AS m FROM dim, tb WHERE dim.k = tb.k GROUP BY tb.ref, name ORDER BY tb.ref LIMIT 3";
+    let plan = physical(&context, sql).await;
+    let plan = displayable(plan.as_ref()).indent(false).to_string();
+    assert!(!plan.contains("LocalLimitExec"), "{plan}");
+
     // What one minimum has seen says nothing of the other column.
     set(&context, "join_hint", "((ta tb) dim)");
     for (end, fenced) in [

@@ -39,7 +39,7 @@ const MOST_BYTES: f64 = 256e6;
 const MOST_OF_MEMORY: f64 = 0.125;
 
 /// Of a session that may use so much memory, if it is limited.
-fn most_bytes(memory: Option<usize>) -> f64 {
+pub(super) fn most_bytes(memory: Option<usize>) -> f64 {
     memory.map_or(MOST_BYTES, |m| MOST_BYTES.min(m as f64 * MOST_OF_MEMORY))
 }
 
