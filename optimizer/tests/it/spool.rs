@@ -294,12 +294,10 @@ async fn plans_run_again() {
     let s = Sessions::new().await;
     let sql = format!("{GROUPED} SELECT count(*), sum(a.c) FROM g a, g b WHERE a.k = b.c");
     let expected = rows_in_order(&s.alone, &sql).await.expect("a valid query");
-    let prepared = format!(
-        "PREPARE p(BIGINT) AS WITH g AS (SELECT k, count(*) AS c FROM f WHERE id < $1 GROUP BY k) SELECT count(*) FROM g a JOIN g b ON a.k = b.c"
-    );
+    let prepared = "PREPARE p(BIGINT) AS WITH g AS (SELECT k, count(*) AS c FROM f WHERE id < $1 GROUP BY k) SELECT count(*) FROM g a JOIN g b ON a.k = b.c";
     for context in [&s.alone, &s.forced] {
         context
-            .sql(&prepared)
+            .sql(prepared)
             .await
             .expect("a statement")
             .collect()
