@@ -6,8 +6,7 @@
 //! cheapest that joins the common tables first, of which each then pays a share.
 
 use super::pass::Pass;
-use super::spool::most_bytes;
-use crate::enumerate::{ForcedTree, Problem, Solution, constrain};
+use crate::enumerate::{Adaptive, Enumerator, ForcedTree, Problem, Solution, constrain};
 use crate::extract::{self, Kinds, Region, leaf_text, readable};
 use crate::join_tree::{JoinTree, Step};
 use crate::relset::RelSet;
@@ -26,8 +25,8 @@ const LEAST_GAIN: f64 = 0.1;
 /// Rows that the common tables have, for each row of their join: as many as a spool asks for.
 const LEAST_READ: f64 = 2.0;
 
-/// Bytes of a row of common joins, of which it is not known yet which columns are needed.
-const ROW_BYTES: f64 = 64.0;
+/// The most rows of common joins: so few that a spool may keep them under any limit of memory.
+const MOST_KEPT: f64 = 500_000.0;
 
 /// Tables that several regions have in common.
 #[derive(Debug)]
@@ -40,6 +39,8 @@ pub(super) struct CommonJoins {
     regions: usize,
     /// How they are joined, by places in `tables`, once a region has decided that they are joined first.
     tree: Option<JoinTree>,
+    /// Regions that have decided so.
+    taken: usize,
 }
 
 /// What a region has that others may have, too.
@@ -52,9 +53,10 @@ struct Outline {
 }
 
 impl Pass<'_> {
-    /// Finds what the regions of a plan have in common.
+    /// Finds what the regions of a plan have in common. Not for searches that are named for a study of them: theirs is the order.
     pub(super) fn find_common(&mut self, plan: &LogicalPlan) -> Result<()> {
-        if self.hint.is_some() || !has_table_twice(plan)? {
+        let searches = self.parts.enumerator.name() == Adaptive.name();
+        if !searches || self.hint.is_some() || !has_table_twice(plan)? {
             return Ok(());
         }
         let mut outlines = vec![];
@@ -76,6 +78,15 @@ impl Pass<'_> {
         found.sort_by_key(|c| std::cmp::Reverse((c.regions, c.tables.len())));
         self.common = RefCell::new(found);
         Ok(())
+    }
+
+    pub(super) fn has_common(&self) -> bool {
+        !self.common.borrow().is_empty()
+    }
+
+    /// Whether a region begins with joins that no other does, although it counted on others.
+    pub(super) fn shares_with_none(&self) -> bool {
+        self.common.borrow().iter().any(|common| common.taken == 1)
     }
 
     #[recursive::recursive]
@@ -118,7 +129,9 @@ impl Pass<'_> {
             };
             let own = match &common.tree {
                 Some(tree) => tree.fold(&mut |step| match step {
-                    Step::Leaf(table) => JoinTree::Leaf(places[table]),
+                    Step::Leaf(table) => {
+                        JoinTree::Leaf(places.get(table).copied().unwrap_or(table))
+                    }
                     Step::Join(left, right) => JoinTree::join(left, right),
                 }),
                 None => {
@@ -143,6 +156,7 @@ impl Pass<'_> {
                 Step::Join(left, right) => JoinTree::join(left, right),
             });
             common.tree = Some(tree);
+            common.taken += 1;
             return Some(solution);
         }
         None
@@ -161,11 +175,8 @@ impl Pass<'_> {
         let tables = own.relations();
         let read: f64 = tables.iter().map(|table| rows(RelSet::single(table))).sum();
         let kept = rows(tables);
-        let memory = kept * ROW_BYTES;
-        if read < self.options.spool_min_rows as f64
-            || read < LEAST_READ * kept
-            || memory > most_bytes(None)
-        {
+        let least = self.options.spool_min_rows as f64;
+        if read < least || read < LEAST_READ * kept || kept > MOST_KEPT {
             return None;
         }
         let forced = ForcedTree::new(own.clone(), super::region::aliases(region));
@@ -255,6 +266,7 @@ impl Outline {
                 edges: self.within(part),
                 regions: 2,
                 tree: None,
+                taken: 0,
             };
             if other.has(&common).is_some() {
                 found.push(common);

@@ -135,17 +135,31 @@ impl OptimizerRule for ReorderJoins {
             return Ok(Transformed::no(plan));
         };
         let snapshot = self.catalog.snapshot();
-        let mut pass = Pass::new(&snapshot, &self.ordering, options, parts);
-        pass.hint = hint(options)?;
         let query = QueryId::new(config, &snapshot, options);
-        pass.remember(query.map(|query| (&self.memory, query)), false);
-        if pass.parts.cost.uses_widths() {
-            pass.used_columns = Some(used_columns(&plan)?);
-        }
+        let hint = hint(options)?;
+        let used_columns = match parts.cost.uses_widths() {
+            true => Some(used_columns(&plan)?),
+            false => None,
+        };
+        let new_pass = || {
+            let mut pass = Pass::new(&snapshot, &self.ordering, options, parts.clone());
+            pass.hint = hint.clone();
+            pass.used_columns = used_columns.clone();
+            pass.remember(query.clone().map(|query| (&self.memory, query)), false);
+            pass
+        };
+        let mut pass = new_pass();
         if self.plans_spools && options.spool {
             pass.find_common(&plan)?;
         }
-        let plan = pass.rewrite(plan)?;
+        let written = pass.has_common().then(|| plan.clone());
+        let mut plan = pass.rewrite(plan)?;
+        if let Some(written) = written
+            && pass.shares_with_none()
+        {
+            pass = new_pass();
+            plan = pass.rewrite(written)?;
+        }
         pass.check_hint()?;
         if let Some((memory, query)) = &pass.memory {
             memory.settle_shapes(query, std::mem::take(&mut pass.shapes));

@@ -285,11 +285,15 @@ async fn nulls_stay_equal_in_any_order() {
         table(&[[Some(1), None, Some(2)]]),
         table(&[[None, None, Some(2)]]),
     ];
-    let sql = "SELECT a.k0, b.k0, c.k0, d.k0 FROM t2 AS a, t1 AS b, t0 AS c, t0 AS d
-        WHERE c.k2 = d.k0 AND b.k0 = d.k0 AND a.k2 = b.k2 AND a.k1 IS NOT DISTINCT FROM c.k1";
-    for seed in 0..100 {
+    let sql = "SELECT a.ak0, a.ak1, b.bk0, b.bk1, c.ck0, c.ck1, d.dk0, d.dk1
+        FROM ((SELECT k0 AS ak0, k1 AS ak1, k2 AS ak2 FROM t2) AS a
+        JOIN ((SELECT k0 AS bk0, k1 AS bk1, k2 AS bk2 FROM t1) AS b
+        JOIN ((SELECT k0 AS ck0, k1 AS ck1, k2 AS ck2 FROM t0) AS c
+        JOIN (SELECT k0 AS dk0, k1 AS dk1, k2 AS dk2 FROM t0) AS d ON c.ck2 = d.dk0) ON b.bk0 = d.dk0) ON a.ak2 = b.bk2)
+        WHERE a.ak1 IS NOT DISTINCT FROM c.ck1";
+    for seed in 7_380_836_343_718_626_814..7_380_836_343_718_627_000 {
         let found = rows_under_random_tree(&tables, sql, seed).await;
         let (found, _) = found.expect("a valid query");
-        assert_eq!(found, ["NULL|1|NULL|1"], "seed {seed}");
+        assert_eq!(found, ["NULL|NULL|1|NULL|NULL|NULL|1|NULL"], "seed {seed}");
     }
 }
