@@ -10,8 +10,8 @@ use crate::enumerate::{Adaptive, Enumerator, ForcedTree, Problem, Solution, cons
 use crate::extract::{self, Kinds, Region, leaf_text, readable};
 use crate::join_tree::{JoinTree, Step};
 use crate::relset::RelSet;
-use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, TableReference};
 use datafusion::logical_expr::LogicalPlan;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -56,7 +56,7 @@ impl Pass<'_> {
     /// Finds what the regions of a plan have in common. Not for searches that are named for a study of them: theirs is the order.
     pub(super) fn find_common(&mut self, plan: &LogicalPlan) -> Result<()> {
         let searches = self.parts.enumerator.name() == Adaptive.name();
-        if !searches || self.hint.is_some() || !has_table_twice(plan)? {
+        if !searches || self.hint.is_some() || !has_tables_in_two(plan) {
             return Ok(());
         }
         let mut outlines = vec![];
@@ -292,18 +292,47 @@ fn is_connected(tree: &JoinTree, problem: &Problem<'_>) -> bool {
     connected
 }
 
-/// Whether a table is read more than once, which takes more than one region to be of use.
-fn has_table_twice(plan: &LogicalPlan) -> Result<bool> {
-    let mut seen = BTreeSet::new();
-    let mut twice = false;
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            twice |= !seen.insert(scan.table_name.to_string());
+/// Whether two regions read the same two tables.
+fn has_tables_in_two(plan: &LogicalPlan) -> bool {
+    let mut regions = vec![];
+    tables_of_regions(plan, None, &mut regions);
+    let mut pairs = regions.iter().enumerate().flat_map(|(at, one)| {
+        let others = regions[at + 1..].iter();
+        others.map(|other| one.intersection(other).count())
+    });
+    regions.len() > 1 && pairs.any(|tables| tables > 1)
+}
+
+/// The names of the tables of each region. Joins with nothing but renamings, aliases and filters between them are about a region.
+#[recursive::recursive]
+fn tables_of_regions(
+    plan: &LogicalPlan,
+    region: Option<usize>,
+    regions: &mut Vec<BTreeSet<TableReference>>,
+) {
+    let below = match plan {
+        LogicalPlan::Join(_) if region.is_none() => {
+            regions.push(BTreeSet::new());
+            Some(regions.len() - 1)
         }
-        Ok(match twice {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
-        })
-    })?;
-    Ok(twice)
+        LogicalPlan::Join(_)
+        | LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_) => region,
+        LogicalPlan::TableScan(scan) => {
+            if let Some(tables) = region.and_then(|region| regions.get_mut(region)) {
+                tables.insert(scan.table_name.clone());
+            }
+            return;
+        }
+        _ => None,
+    };
+    // The closure returns no error.
+    let _ = plan.apply_subqueries(|subquery| {
+        tables_of_regions(subquery, None, regions);
+        Ok(TreeNodeRecursion::Continue)
+    });
+    for input in plan.inputs() {
+        tables_of_regions(input, below, regions);
+    }
 }
