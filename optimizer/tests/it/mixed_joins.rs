@@ -1,6 +1,7 @@
 //! Inner, outer, semi, anti and mark joins in one query, under random trees of its space: the same rows as without the
 //! rule.
 
+use crate::random_queries::Random;
 use crate::support::{rows, session, table};
 use joinwright_optimizer::enumerate::{Enumerator, Problem, Solution, StopReason};
 use joinwright_optimizer::join_graph::JoinKind;
@@ -57,18 +58,6 @@ impl Enumerator for RandomTree {
             pairs: 0,
             stop: StopReason::Sampled { trees: 1 },
         }
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) % n as u64) as usize
     }
 }
 

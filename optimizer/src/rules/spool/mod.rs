@@ -39,7 +39,7 @@ const MOST_BYTES: f64 = 256e6;
 const MOST_OF_MEMORY: f64 = 0.125;
 
 /// Of a session that may use so much memory, if it is limited.
-pub(super) fn most_bytes(memory: Option<usize>) -> f64 {
+fn most_bytes(memory: Option<usize>) -> f64 {
     memory.map_or(MOST_BYTES, |m| MOST_BYTES.min(m as f64 * MOST_OF_MEMORY))
 }
 
@@ -192,7 +192,7 @@ fn collect<'p>(plan: &'p LogicalPlan, nodes: &mut Vec<Node<'p>>) -> Result<()> {
     let mut hasher = foldhash::quality::FixedState::default().build_hasher();
     discriminant(plan).hash(&mut hasher);
     plan.schema().fields().len().hash(&mut hasher);
-    let (mut movable, works) = match plan {
+    let (mut movable, mut works) = match plan {
         LogicalPlan::Join(_)
         | LogicalPlan::Aggregate(_)
         | LogicalPlan::Distinct(_)
@@ -224,7 +224,6 @@ fn collect<'p>(plan: &'p LogicalPlan, nodes: &mut Vec<Node<'p>>) -> Result<()> {
         movable &= !depends(expr);
         Ok(TreeNodeRecursion::Continue)
     })?;
-    let mut works = works;
     if !matches!(plan, LogicalPlan::RecursiveQuery(_)) {
         for input in plan.inputs() {
             let child = nodes.len();
