@@ -21,6 +21,17 @@ pub struct QueryGraph {
     pub classes: Vec<EqualityClass>,
     /// All other predicates that concern two or more relations.
     pub filters: Vec<JoinFilter>,
+    /// What is known of the composite keys of relations that are no tables.
+    pub composites: Vec<Composite>,
+}
+
+/// The composite key by which two relations are joined: the one that all classes make that both are members of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Composite {
+    /// The two relations.
+    pub pair: RelSet,
+    /// Combinations of values that it has room for, before predicates; at least one.
+    pub combinations: f64,
 }
 
 /// A leaf of a region.

@@ -1,5 +1,6 @@
 //! Groups: aggregates and distinct rows.
 
+use super::clusters::Clusters;
 use super::table::peel;
 use super::{Deriver, column_of};
 use crate::estimate::{ColumnProfile, EstimateSource, Profile, selectivity};
@@ -10,7 +11,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Filter, LogicalPlan, Operator};
 
 /// Distinct values for each row from which on a column is taken for a key: sketches err by a percent or two.
-const UNIQUE: f64 = 0.95;
+pub(super) const UNIQUE: f64 = 0.95;
 
 impl Deriver<'_> {
     pub(super) fn aggregate(&self, aggregate: &Aggregate) -> Profile {
@@ -150,7 +151,24 @@ impl Deriver<'_> {
             let most = relation.leaf.map_or(rows, |leaf| self.profile(leaf).rows);
             backoff(relation.ndvs).min(most.max(1.0))
         };
-        backoff(relations.into_iter().map(of_relation).collect()).min(rows)
+        let free = backoff(relations.into_iter().map(of_relation).collect()).min(rows);
+        match self.clustered(plan, expressions, rows) {
+            Some(clustered) => free.min(clustered),
+            None => free,
+        }
+    }
+
+    /// Distinct combinations of expressions over a region, where their columns are those of one relation or of relations that it
+    /// refers to.
+    fn clustered(&self, plan: &LogicalPlan, expressions: &[&Expr], rows: f64) -> Option<f64> {
+        let region = match peel(plan) {
+            Some(peeled) => extract::Region::of_one(plan, self.table(peeled, String::new())),
+            None => self.region_below(plan)?,
+        };
+        let columns = expressions.iter().flat_map(|e| e.column_refs());
+        let field = |c: &Column| region.output.get(plan.schema().maybe_index_of_column(c)?);
+        let fields = columns.map(|c| field(c).copied());
+        Clusters::new(&region.graph, rows).distinct_of_all(&fields.collect::<Option<Vec<_>>>()?)
     }
 
     /// Groups of a plan's rows by some of its fields, rather too many than too few: values of all columns come together freely, and
@@ -373,7 +391,7 @@ fn is_same(a: Option<&LogicalPlan>, b: Option<&LogicalPlan>) -> bool {
 /// The relation that a column of a plan comes from, and its place there: a table with its predicates, or the first plan below
 /// that is no join and changes more than names.
 #[recursive::recursive]
-fn origin(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, usize)> {
+pub(super) fn origin(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, usize)> {
     if peel(plan).is_some() {
         return Some((plan, column));
     }
@@ -409,7 +427,7 @@ fn origin(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, usize)> {
 
 /// Combinations of so many values each. Columns correlate, so each further one counts with the square root of the last one's
 /// weight (exponential backoff).
-fn backoff(mut ndvs: Vec<f64>) -> f64 {
+pub(super) fn backoff(mut ndvs: Vec<f64>) -> f64 {
     ndvs.sort_by(|a, b| b.total_cmp(a));
     let mut weight = 1.0;
     let mut product = 1.0;

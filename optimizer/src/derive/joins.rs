@@ -4,7 +4,7 @@ use super::{Deriver, column_of};
 use crate::estimate::{ColumnProfile, EstimateSource, Profile, selectivity};
 use crate::extract::{self, Kinds};
 use datafusion::common::{Column, DFSchema, JoinType};
-use datafusion::logical_expr::{Join, LogicalPlan};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -131,8 +131,11 @@ impl Deriver<'_> {
             source = source.max(left_key.source).max(right_key.source);
         }
         if join.on.len() > 1 {
-            // As in `Textbook`: a composite key has no more combinations than the smaller side rows.
-            inner = inner.max(left.rows.max(right.rows).min(left.rows * right.rows) * left_match);
+            // As in `Textbook`: a composite key has no more combinations than there is room for, or than the smaller side rows.
+            inner = inner.max(match self.room_of_keys(join) {
+                Some(room) => left.rows * right.rows / room,
+                None => left.rows.max(right.rows).min(left.rows * right.rows) * left_match,
+            });
         }
         if let Some(filter) = &join.filter {
             let joined = JoinColumns {
@@ -201,6 +204,20 @@ impl Deriver<'_> {
             column.null_fraction = (nulls + (1.0 - nulls) * column.null_fraction).clamp(0.0, 1.0);
         }
         profile
+    }
+}
+
+impl Deriver<'_> {
+    /// Combinations of its keys that the inputs of a join have room for, at least one.
+    fn room_of_keys(&self, join: &Join) -> Option<f64> {
+        let room = |plan: &LogicalPlan, keys: &mut dyn Iterator<Item = &Expr>| -> Option<f64> {
+            let schema = plan.schema();
+            let place = |e| schema.maybe_index_of_column(extract::plain_column(e)?);
+            Some(self.room(plan, &keys.map(place).collect::<Option<Vec<_>>>()?))
+        };
+        let left = room(&join.left, &mut join.on.iter().map(|(left, _)| left));
+        let right = room(&join.right, &mut join.on.iter().map(|(_, right)| right));
+        Some(left?.max(right?).max(1.0))
     }
 }
 

@@ -10,13 +10,18 @@
 //! | `semi` | semi and anti joins, as restrictions of one relation |
 //! | `shares` | what joins of a region that are not inner joins keep |
 //! | `groups` | aggregates and distinct rows |
+//! | `domains` | combinations of values that columns have room for, windows |
+//! | `clusters` | distinct values among rows that come in clusters |
 
+mod clusters;
+mod domains;
 mod groups;
 mod joins;
 mod semi;
 mod shares;
 mod table;
 
+use self::clusters::Clusters;
 use self::joins::{Derived, JoinKey};
 use self::table::peel;
 use crate::estimate::{
@@ -164,7 +169,7 @@ impl<'a> Deriver<'a> {
                 profile
             }
             LogicalPlan::Limit(limit) => self.limit(limit),
-            LogicalPlan::Window(window) => self.profile(&window.input),
+            LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(distinct) => self.distinct(distinct),
             LogicalPlan::Join(join) => self.join(plan, join),
@@ -265,12 +270,16 @@ impl<'a> Deriver<'a> {
             .iter()
             .map(crate::estimate::restricted)
             .collect();
+        let clusters = Clusters::new(&region.graph, rows);
         let columns = region
             .output
             .iter()
             .map(|(relation, field)| {
                 let mut column = profiles[*relation].columns[*field].clone();
                 column.shrink(profiles[*relation].rows, rows);
+                let name = clusters.column_name(*relation, *field).cloned();
+                let distinct = name.and_then(|n| clusters.distinct(*relation, &[n].into()));
+                column.ndv = column.ndv.min(distinct.unwrap_or(f64::INFINITY));
                 column
             })
             .collect();

@@ -45,7 +45,7 @@ impl Deriver<'_> {
 
     /// The region under aliases and column-only projections.
     #[recursive::recursive]
-    fn region_below(&self, plan: &LogicalPlan) -> Option<extract::Region> {
+    pub(super) fn region_below(&self, plan: &LogicalPlan) -> Option<extract::Region> {
         match plan {
             LogicalPlan::SubqueryAlias(alias) => self.region_below(&alias.input),
             LogicalPlan::Projection(projection) => {

@@ -34,6 +34,7 @@ pub use self::datafusion::DataFusion;
 pub use bound::Bound;
 pub use evaluate::Evaluations;
 pub use inject::{Inject, Noise};
+pub(crate) use joinwright::leaf::key_column;
 pub use joinwright::{Joinwright, KeySample};
 pub(crate) use literal::compare;
 pub use operators::{OperatorRows, WithOperators};

@@ -210,15 +210,18 @@ fn composites(graph: &QueryGraph, classes: &[Vec<ClassMember>]) -> Vec<Vec<Pair>
                 continue;
             }
             let (rows_a, rows_b) = (graph.relations[a].base.rows, graph.relations[b].base.rows);
-            let cap = match (a_holds, b_holds) {
-                (true, true) => rows_a.min(rows_b),
-                (true, false) => rows_a,
-                (false, true) => rows_b,
-                (false, false) => rows_a.max(rows_b),
+            let pair: RelSet = [a, b].into_iter().collect();
+            let known = graph.composites.iter().find(|known| known.pair == pair);
+            let cap = match (known, a_holds, b_holds) {
+                (Some(known), ..) => known.combinations,
+                (None, true, true) => rows_a.min(rows_b),
+                (None, true, false) => rows_a,
+                (None, false, true) => rows_b,
+                (None, false, false) => rows_a.max(rows_b),
             };
             if product > cap {
                 of_b.push(Pair {
-                    pair: [a, b].into_iter().collect(),
+                    pair,
                     factor: product / cap.max(1.0),
                 });
             }

@@ -77,6 +77,7 @@ impl Region {
                 relations: vec![relation],
                 classes: vec![],
                 filters: vec![],
+                composites: vec![],
             },
             leaves: vec![plan.clone()],
             written: JoinTree::Leaf(0),
@@ -150,12 +151,15 @@ fn extract(flat: Flat, deriver: &Deriver<'_>) -> Result<Region> {
         .zip(flat.operators)
         .map(|(place, join)| RegionOperator { place, join })
         .collect();
+    let mut graph = QueryGraph {
+        relations,
+        classes: estimated.classes,
+        filters: estimated.filters,
+        composites: vec![],
+    };
+    graph.composites = deriver.composites(&flat.leaves, &graph);
     Ok(Region {
-        graph: QueryGraph {
-            relations,
-            classes: estimated.classes,
-            filters: estimated.filters,
-        },
+        graph,
         leaves: flat.leaves,
         written: flat.written,
         output: flat.fields,

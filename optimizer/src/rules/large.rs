@@ -155,6 +155,7 @@ fn pair_graph(predicates: &[&LargePredicate]) -> QueryGraph {
         relations: vec![],
         classes: vec![],
         filters: vec![],
+        composites: vec![],
     };
     for predicate in predicates {
         let [low, high] = predicate.relations[..] else {

@@ -1,0 +1,195 @@
+//! Distinct values among the rows that are left of a table whose rows come in clusters.
+//!
+//! The lines of an order share its date and its customer. The usual formula draws rows one by one ([`distinct_after`]), but a predicate
+//! on the date, or a join with the customers of a city, takes or leaves an order as a whole, and so leaves fewer values than rows
+//! drawn at random would. What is drawn here are combinations of the columns asked for and of those that decide which rows
+//! are left. A sample that holds all rows of some keys tells how many there are.
+
+use super::groups::UNIQUE;
+use crate::estimate::{MIN_ROWS, distinct_after, key_column, restricted};
+use crate::join_graph::JoinGraph;
+use crate::query_graph::{Member, QueryGraph, Relation};
+use crate::relset::RelSet;
+use datafusion::logical_expr::Expr;
+use foldhash::HashSet;
+use joinwright_stats::{KeyIndex, RowSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Rows that are looked at to count combinations, and those of the last key.
+const LOOKED_AT: usize = 8_192;
+
+/// The relations of a region, asked for the distinct values that are left of them.
+pub(super) struct Clusters<'a> {
+    graph: &'a QueryGraph,
+    joins: JoinGraph,
+    /// Rows of the region.
+    rows: f64,
+}
+
+impl<'a> Clusters<'a> {
+    pub(super) fn new(graph: &'a QueryGraph, rows: f64) -> Self {
+        Self {
+            graph,
+            joins: graph.join_graph(),
+            rows,
+        }
+    }
+
+    /// Distinct combinations of some columns of a relation. `None` where no sample has all rows of some keys.
+    pub(super) fn distinct(&self, at: usize, columns: &BTreeSet<String>) -> Option<f64> {
+        let relation = self.graph.relations.get(at)?;
+        let values = combinations(relation, columns)?;
+        let mut all = columns.clone();
+        all.extend(self.restricting(at));
+        let clusters = combinations(relation, &all).unwrap_or(relation.base.rows);
+        let left = self.rows.min(restricted(relation).rows) / relation.base.rows.max(MIN_ROWS);
+        Some(distinct_after(values, clusters, clusters * left.min(1.0)).max(1.0))
+    }
+
+    /// Distinct combinations of some columns of several relations, by relation and field, where one of the relations has a row's
+    /// partners in the others by their keys: no more than of its own columns among them and of the keys that lead to the others.
+    pub(super) fn distinct_of_all(&self, fields: &[(usize, usize)]) -> Option<f64> {
+        let relations: BTreeSet<usize> = fields.iter().map(|(relation, _)| *relation).collect();
+        let bounds = (0..self.graph.relations.len()).filter_map(|at| {
+            let ways = self.ways(at);
+            let mut columns = BTreeSet::new();
+            for relation in &relations {
+                if *relation != at {
+                    columns.insert(ways[*relation].clone()?);
+                }
+            }
+            for (_, field) in fields.iter().filter(|(relation, _)| *relation == at) {
+                columns.insert(self.column_name(at, *field)?.clone());
+            }
+            self.distinct(at, &columns)
+        });
+        bounds.reduce(f64::min)
+    }
+
+    /// The table's column that a field of a relation is.
+    pub(super) fn column_name(&self, at: usize, field: usize) -> Option<&'a String> {
+        let relation = self.graph.relations.get(at)?;
+        relation.base_columns.get(*relation.output.get(field)?)
+    }
+
+    /// By relation the column of relation `at` that decides its row, directly or by way of others.
+    fn ways(&self, at: usize) -> Vec<Option<String>> {
+        let mut ways: Vec<Option<String>> = vec![None; self.graph.relations.len()];
+        let mut next = vec![at];
+        while let Some(from) = next.pop() {
+            for class in &self.graph.classes {
+                let Some(own) = class.members.iter().find(|m| m.relation == from) else {
+                    continue;
+                };
+                let way = match from == at {
+                    true => key_column(&self.graph.relations[at], own),
+                    false => ways[from].clone(),
+                };
+                for member in &class.members {
+                    let to = member.relation;
+                    if to != at && ways[to].is_none() && way.is_some() && self.is_key(member) {
+                        ways[to] = way.clone();
+                        next.push(to);
+                    }
+                }
+            }
+        }
+        ways
+    }
+
+    /// Whether no two rows of a member's relation agree in it.
+    fn is_key(&self, member: &Member) -> bool {
+        self.values(member) >= self.graph.relations[member.relation].base.rows * UNIQUE
+    }
+
+    /// Distinct values of a member before any predicate; 0 if it is no column.
+    fn values(&self, member: &Member) -> f64 {
+        let relation = &self.graph.relations[member.relation];
+        let name = key_column(relation, member);
+        let mut names = relation.base_columns.iter().zip(&relation.base.columns);
+        let found = names.find(|(column, _)| Some(*column) == name.as_ref());
+        found.map_or(0.0, |(_, column)| column.ndv)
+    }
+
+    /// The columns of a relation that decide which of its rows are kept: those of its predicates, and those that lead to relations
+    /// with predicates, or with fewer keys.
+    fn restricting(&self, at: usize) -> Vec<String> {
+        let relation = &self.graph.relations[at];
+        let of_predicates = relation.predicates.iter().flat_map(Expr::column_refs);
+        let mut columns: Vec<String> = of_predicates.map(|column| column.name.clone()).collect();
+        let keys = relation.memberships.iter().flat_map(|m| &m.keys);
+        columns.extend(keys.map(|(own, _)| own.clone()));
+        let is_restricted = |at: usize| {
+            let other = &self.graph.relations[at];
+            !other.predicates.is_empty() || !other.memberships.is_empty() || other.table.is_none()
+        };
+        for class in &self.graph.classes {
+            let Some(own) = class.members.iter().find(|m| m.relation == at) else {
+                continue;
+            };
+            let least = class.members.iter().map(|member| self.values(member));
+            let fewer = least.fold(f64::INFINITY, f64::min) < self.values(own) * UNIQUE;
+            if fewer || self.behind(class.relations(), at).iter().any(is_restricted) {
+                columns.extend(key_column(relation, own));
+            }
+        }
+        columns
+    }
+
+    /// Some relations, and those that they are connected with other than by relation `at`.
+    fn behind(&self, some: RelSet, at: usize) -> RelSet {
+        let others = self.joins.all().minus(RelSet::single(at));
+        let (mut all, mut last) = (RelSet::EMPTY, some.intersect(others));
+        while !last.is_empty() {
+            all = all.union(last);
+            last = self.joins.neighborhood(last).intersect(others).minus(all);
+        }
+        all
+    }
+}
+
+/// Distinct combinations of some columns of a table. `None` where no sample has them.
+pub(super) fn combinations(relation: &Relation, columns: &BTreeSet<String>) -> Option<f64> {
+    let details = relation.details.as_ref()?;
+    let indexes = |set: &RowSet, except: Option<&String>| -> Option<Vec<Arc<KeyIndex>>> {
+        let others = columns.iter().filter(|column| Some(*column) != except);
+        others.map(|column| set.index(column)).collect()
+    };
+    if let Some(all) = details.all_rows().filter(|all| all.batch.num_rows() > 0) {
+        let rows = all.batch.num_rows();
+        if rows > LOOKED_AT {
+            return None;
+        }
+        let others = indexes(&all, None)?;
+        let rows: HashSet<u64> = (0..rows as u32)
+            .map(|row| together(0, &others, row))
+            .collect();
+        return Some(rows.len() as f64);
+    }
+    columns.iter().find_map(|key| {
+        let place = relation.base_columns.iter().position(|name| name == key)?;
+        let set = details.rows_by_key(key)?;
+        let others = indexes(&set, Some(key))?;
+        let (mut keys, mut looked_at) = (0.0, 0);
+        let mut found: HashSet<u64> = HashSet::default();
+        for (hash, rows) in set.index(key)?.keys() {
+            found.extend(rows.iter().map(|row| together(hash, &others, *row)));
+            keys += 1.0;
+            looked_at += rows.len();
+            if looked_at >= LOOKED_AT {
+                break;
+            }
+        }
+        let each = found.len() as f64 / keys;
+        (keys > 0.0).then(|| each * relation.base.columns[place].ndv)
+    })
+}
+
+/// The hash of a key and of other columns of a row; NULL is a value.
+fn together(key: u64, others: &[Arc<KeyIndex>], row: u32) -> u64 {
+    others.iter().fold(key, |hash, other| {
+        let mixed = hash.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ other.hash(row).unwrap_or(0x5bd1_e995)
+    })
+}
