@@ -528,7 +528,7 @@ fn whole_parts(
     Ok(parts)
 }
 
-/// Whether a column takes a tenth more space at most than with its values rounded, as sorted ones do.
+/// Whether a column takes a tenth more space at most than with its values rounded, or two bits a row, as sorted ones do.
 fn compresses_well(
     array: &ArrayRef,
     distinct: Option<f64>,
@@ -540,7 +540,8 @@ fn compresses_well(
         pack_rows(&batch, &[distinct])
     };
     let rounded = packed(rounded, Some(CODES as f64))?.len();
-    Ok(packed(array, distinct)?.len() * 10 <= rounded * 11)
+    let whole = packed(array, distinct)?.len();
+    Ok(whole * 10 <= rounded * 11 || whole * 4 <= array.len())
 }
 
 /// The highest 16 bits of each value's hash.

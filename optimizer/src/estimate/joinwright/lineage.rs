@@ -26,7 +26,7 @@ pub(super) struct Lineage {
 }
 
 impl Lineage {
-    /// All of them: without a class, and by each class that a sample is coordinated by.
+    /// All of them: without a class, by each class that a sample is coordinated by, and from each uniform sample.
     pub(super) fn all(leaves: &[Leaf]) -> Vec<Self> {
         let classes = leaves.first().map_or(0, |leaf| leaf.member.len());
         let by_class =
@@ -40,15 +40,19 @@ impl Lineage {
             true => &[false, true][..],
             false => &[false],
         };
-        both.iter()
+        let by_keys = both
+            .iter()
             .flat_map(|exact| classes.iter().map(move |class| (*class, *exact)))
-            .map(|(class, exact)| Self::new(leaves, class, exact))
-            .collect()
+            .map(|(class, exact)| Self::new(leaves, class, exact, None));
+        let large = |leaf: &Leaf| leaf.all.is_none() && leaf.uniform.is_some();
+        let large = (0..leaves.len()).filter(|relation| large(&leaves[*relation]));
+        let from_rows = large.map(|relation| Self::new(leaves, None, rated, Some(relation)));
+        by_keys.chain(from_rows).collect()
     }
 
     /// Of all `leaves`; coordinated by a class, if one is given. Relations some of whose predicates can be evaluated only on
-    /// a uniform sample have that sample's rows if `exact`.
-    fn new(leaves: &[Leaf], class: Option<usize>, exact: bool) -> Self {
+    /// a uniform sample have that sample's rows if `exact`, and so does `sampled`.
+    fn new(leaves: &[Leaf], class: Option<usize>, exact: bool, sampled: Option<usize>) -> Self {
         let mut this = Self {
             views: vec![],
             class,
@@ -66,8 +70,9 @@ impl Lineage {
                 false => leaf.by_key[class].as_ref().filter(|_| leaf.all.is_none()),
             });
             let uniform = leaf.uniform.as_ref();
-            let uniform = uniform.filter(|_| rated && coordinated.is_none());
-            let by_degree = leaf.all.is_none() && coordinated.is_none();
+            let is_sampled = rated || sampled == Some(relation);
+            let uniform = uniform.filter(|_| is_sampled && coordinated.is_none());
+            let by_degree = leaf.all.is_none() && coordinated.is_none() && uniform.is_none();
             let assumed = match leaf.rated {
                 true => uniform.is_none() && coordinated.is_none(),
                 false => by_degree && !leaf.unfiltered,
