@@ -133,6 +133,20 @@ impl Lineage {
         before / before.min(self.share[relation]) * self.scale[relation]
     }
 
+    /// The number of keys whose rows are known, if a set has relations of which all rows of some keys are known: rows of keys with many
+    /// count for more, so that it is fewer where rows are spread unevenly. No estimate has more independent hits.
+    pub(super) fn keys(&self, leaves: &[Leaf], set: RelSet) -> f64 {
+        let Some(class) = self.class else {
+            return f64::INFINITY;
+        };
+        let keys = set.intersect(self.coordinated).iter().filter_map(|r| {
+            let degrees = leaves[r].degrees[class].as_ref()?;
+            let each = degrees.norms[1].powi(2) / degrees.norms[0];
+            (degrees.rows > 0).then(|| degrees.norms[0] * self.share[r] / each.max(1.0))
+        });
+        keys.fold(f64::INFINITY, f64::min)
+    }
+
     /// How many passing rows there are of a row's key. A sample of keys has all rows of some keys, so that nothing seen there
     /// says little of keys with many rows.
     pub(super) fn cluster(&self, leaf: &Leaf, relation: usize) -> f64 {

@@ -184,8 +184,14 @@ impl Prepared {
                 break;
             }
             if node.rows > 0.0 && variance.is_finite() {
-                hits += 1.0 / variance;
-                exposure += 1.0 / (variance * node.rows);
+                // Of keys that have fewer rows than expected many have none: few are seen where there are some.
+                let keys = self.nodes.keys(set, lineage);
+                let seen = match keys.is_finite() {
+                    true => (keys * node.rows / self.prior(set)).min(1.0 / variance),
+                    false => 1.0 / variance,
+                };
+                hits += seen;
+                exposure += seen / node.rows;
             } else if node.unit.is_finite() && node.assumed == 0 {
                 exposure += 1.0 / node.unit;
             }

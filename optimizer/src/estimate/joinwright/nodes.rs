@@ -93,6 +93,11 @@ impl Nodes {
         lineages
     }
 
+    /// See [`Lineage::keys`].
+    pub(super) fn keys(&self, set: RelSet, lineage: usize) -> f64 {
+        self.lineages[lineage].keys(&self.leaves, set)
+    }
+
     /// The first lineage that looks up the relations of a set as `lineage` does.
     fn effective(&self, set: RelSet, lineage: usize) -> usize {
         let mut before = self.same[lineage].iter();
