@@ -198,6 +198,16 @@ impl KeyIndex {
         valid.then(|| self.hashes[row as usize])
     }
 
+    /// The number of rows, those without a key among them.
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
     /// The rows with a key, ascending.
     pub fn rows(&self, hash: u64) -> &[u32] {
         &self.rows[self.range(self.directory.range(hash), hash)]

@@ -10,10 +10,12 @@
 //! | `semi` | semi and anti joins, as restrictions of one relation |
 //! | `shares` | what joins of a region that are not inner joins keep |
 //! | `groups` | aggregates and distinct rows |
+//! | `constants` | constants that come from scalar subqueries |
 //! | `domains` | combinations of values that columns have room for, windows |
 //! | `clusters` | distinct values among rows that come in clusters |
 
 mod clusters;
+mod constants;
 mod domains;
 mod groups;
 mod joins;

@@ -105,6 +105,19 @@ impl Deriver<'_> {
         }
     }
 
+    /// What a semi or anti join of a table means for the table.
+    pub(super) fn membership_of(&self, join: &Join, relation: &Relation) -> Option<Membership> {
+        relation.table.as_ref()?;
+        let semi = Semi::of(join)?;
+        let fields = semi.outer_fields()?;
+        self.membership(
+            &semi,
+            &fields,
+            relation,
+            crate::estimate::restricted(relation),
+        )
+    }
+
     /// What a semi or anti join means for the relation that has its keys in `fields` of its schema; `outer` is the profile of the
     /// join's outer side.
     fn membership(

@@ -34,6 +34,7 @@ impl Deriver<'_> {
             (name.as_str(), data_type)
         });
         let (base, details) = self.scan(scan, &typed.collect::<Vec<_>>());
+        let predicates = peeled.predicates.into_iter();
         let output = peeled
             .output
             .iter()
@@ -44,7 +45,7 @@ impl Deriver<'_> {
             table: Some(scan.table_name.table().to_string()),
             base,
             base_columns,
-            predicates: peeled.predicates,
+            predicates: predicates.map(|p| self.with_constants(p)).collect(),
             output,
             details,
             memberships: vec![],
@@ -97,11 +98,11 @@ impl Deriver<'_> {
 
 /// A table under nothing but predicates and renamings.
 pub(super) struct Peeled<'a> {
-    scan: &'a TableScan,
+    pub(super) scan: &'a TableScan,
     /// Conjuncts in terms of the table's own column names.
-    predicates: Vec<Expr>,
+    pub(super) predicates: Vec<Expr>,
     /// For each field of the outermost schema the table's column.
-    output: Vec<String>,
+    pub(super) output: Vec<String>,
 }
 
 /// Finds the table under filters, aliases and projections whose computed columns only filters use, if there is nothing else.
@@ -123,15 +124,15 @@ pub(super) fn peel(plan: &LogicalPlan) -> Option<Peeled<'_>> {
 }
 
 /// A table under predicates, renamings and computations.
-struct Computed<'a> {
-    scan: &'a TableScan,
+pub(super) struct Computed<'a> {
+    pub(super) scan: &'a TableScan,
     /// Conjuncts in terms of the table's own column names.
-    predicates: Vec<Expr>,
+    pub(super) predicates: Vec<Expr>,
     /// For each field of the outermost schema what it is, in terms of the table's own column names.
-    output: Vec<Expr>,
+    pub(super) output: Vec<Expr>,
 }
 
-fn computed(plan: &LogicalPlan) -> Option<Computed<'_>> {
+pub(super) fn computed(plan: &LogicalPlan) -> Option<Computed<'_>> {
     match plan {
         LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
             let own = |c: &Column| Some(Expr::Column(Column::from_name(&c.name)));

@@ -158,6 +158,32 @@ pub(crate) fn evaluate(
     Some(Passed { rows, rounded })
 }
 
+/// The value of an expression on one row. `None` if a column is missing or coded, or the expression fails.
+pub(crate) fn evaluate_at(
+    expr: &Expr,
+    set: &RowSet,
+    row: usize,
+    type_of: &dyn Fn(&str) -> Option<DataType>,
+) -> Option<ScalarValue> {
+    if expr.is_volatile() || row >= set.batch.num_rows() {
+        return None;
+    }
+    let (mut fields, mut columns) = (vec![], vec![]);
+    for column in expr.column_refs() {
+        let (place, field) = set.batch.schema_ref().column_with_name(&column.name)?;
+        if field.metadata().contains_key(CODING) {
+            return None;
+        }
+        let data_type = type_of(&column.name)?;
+        columns.push(cast(&set.batch.column(place).slice(row, 1), &data_type).ok()?);
+        fields.push(Field::new(&column.name, data_type, true));
+    }
+    match evaluate_expression(expr, fields, columns, 1).ok()? {
+        ColumnarValue::Scalar(value) => Some(value),
+        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).ok(),
+    }
+}
+
 /// By row, whether its code is one of those that pass.
 fn rows_of_codes(codes: &[u16], pass: &BooleanBuffer) -> BooleanBuffer {
     // Every code has its place, so that no bound is checked row by row.
@@ -214,17 +240,7 @@ pub(crate) fn evaluate_columns(
     columns: Vec<ArrayRef>,
     rows: usize,
 ) -> Result<BooleanBuffer> {
-    let schema = Arc::new(Schema::new(fields));
-    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
-    let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
-    let named = DFSchema::try_from(schema)?;
-    let physical = create_physical_expr(
-        predicate,
-        &named,
-        &ExecutionProps::new(),
-        &PhysicalPlanningContext::default(),
-    )?;
-    match physical.evaluate(&batch)? {
+    match evaluate_expression(predicate, fields, columns, rows)? {
         ColumnarValue::Scalar(ScalarValue::Boolean(value)) => Ok(match value {
             Some(true) => BooleanBuffer::new_set(rows),
             _ => BooleanBuffer::new_unset(rows),
@@ -234,6 +250,26 @@ pub(crate) fn evaluate_columns(
         }
         other => internal_err!("a predicate of type {}", other.data_type()),
     }
+}
+
+/// Evaluates an expression on columns of the names that it uses.
+fn evaluate_expression(
+    expr: &Expr,
+    fields: Vec<Field>,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<ColumnarValue> {
+    let schema = Arc::new(Schema::new(fields));
+    let options = datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)?;
+    let named = DFSchema::try_from(schema)?;
+    let physical = create_physical_expr(
+        expr,
+        &named,
+        &ExecutionProps::new(),
+        &PhysicalPlanningContext::default(),
+    )?;
+    physical.evaluate(&batch)
 }
 
 fn true_values(array: &BooleanArray) -> BooleanBuffer {

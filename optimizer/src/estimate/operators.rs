@@ -17,12 +17,16 @@ pub struct OperatorRows {
     pub right: RelSet,
     /// The share of rows that it keeps: of the left input for semi and anti joins, of the result for others.
     pub share: f64,
+    /// The estimator knows the rows without a partner one by one, see [`WithOperators::restricted_by`].
+    pub known: bool,
 }
 
 /// The estimates of an estimator for inner joins, with other joins on top of them.
 #[derive(Debug)]
 pub struct WithOperators {
     inner: Box<dyn Cardinalities>,
+    /// The same after all semi and anti joins that are known.
+    restricted: Option<Box<dyn Cardinalities>>,
     /// Outputs before inputs.
     operators: Vec<OperatorRows>,
 }
@@ -32,7 +36,18 @@ impl WithOperators {
     pub fn new(inner: Box<dyn Cardinalities>, mut operators: Vec<OperatorRows>) -> Self {
         operators.retain(|o| o.operator.kind != JoinKind::Inner);
         operators.reverse();
-        Self { inner, operators }
+        Self {
+            inner,
+            restricted: None,
+            operators,
+        }
+    }
+
+    /// `restricted` estimates what `inner` does, without the rows that all `known` operators drop: where all of these are done it takes
+    /// the place of their shares.
+    pub fn restricted_by(mut self, restricted: Box<dyn Cardinalities>) -> Self {
+        self.restricted = Some(restricted);
+        self
     }
 
     /// Of the operators from `from` on those that are done in `set`.
@@ -45,8 +60,8 @@ impl WithOperators {
     }
 
     /// Rows of a set without relations that only decide about others, by operators from `from` on.
-    fn preserved(&self, set: RelSet, from: usize) -> f64 {
-        let inner = self.inner.rows(set);
+    fn preserved(&self, cardinalities: &dyn Cardinalities, set: RelSet, from: usize) -> f64 {
+        let inner = cardinalities.rows(set);
         let Some((at, outer)) = self
             .done(set, from)
             .find(|(_, o)| matches!(o.operator.kind, JoinKind::Left | JoinKind::Full))
@@ -58,9 +73,9 @@ impl WithOperators {
         if left.is_empty() || right.is_empty() {
             return inner;
         }
-        let mut rows = inner.max(self.preserved(left, at + 1));
+        let mut rows = inner.max(self.preserved(cardinalities, left, at + 1));
         if outer.operator.kind == JoinKind::Full {
-            rows = rows.max(self.preserved(right, at + 1));
+            rows = rows.max(self.preserved(cardinalities, right, at + 1));
         }
         rows * outer.share
     }
@@ -73,11 +88,17 @@ impl Cardinalities for WithOperators {
         }
         let mut kept = relations;
         let mut share = 1.0;
+        let known = |o: &&OperatorRows| o.known;
+        let left = self.operators.iter().filter(known).count();
+        let done = self.done(relations, 0).map(|done| done.1).filter(known);
+        let restricted = self.restricted.as_deref().filter(|_| done.count() == left);
         for (_, o) in self.done(relations, 0) {
             match o.operator.kind {
                 JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
                     kept = kept.minus(o.right);
-                    share *= o.share;
+                    if !o.known || restricted.is_none() {
+                        share *= o.share;
+                    }
                 }
                 JoinKind::Inner | JoinKind::Left | JoinKind::Full => {}
             }
@@ -85,9 +106,10 @@ impl Cardinalities for WithOperators {
         if kept.is_empty() {
             return self.inner.estimate(relations);
         }
-        let inner = self.inner.estimate(kept);
+        let cardinalities = restricted.unwrap_or(self.inner.as_ref());
+        let inner = cardinalities.estimate(kept);
         Estimate {
-            rows: (self.preserved(kept, 0) * share).max(MIN_ROWS),
+            rows: (self.preserved(cardinalities, kept, 0) * share).max(MIN_ROWS),
             source: inner.source.max(EstimateSource::Ndv),
             upper_bound: None,
         }
@@ -112,6 +134,7 @@ mod tests {
             },
             right,
             share,
+            known: false,
         }
     }
 

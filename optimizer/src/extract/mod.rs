@@ -188,7 +188,7 @@ fn relations_of_leaves(
                 let base = *relation.output.get(field)?;
                 Some(Column::from_name(relation.base_columns.get(base)?))
             })?;
-            relation.predicates.push(named);
+            relation.predicates.push(deriver.with_constants(named));
         }
         relations.push(relation);
     }

@@ -10,6 +10,7 @@ use crate::extract::{self, Kinds, Region, RegionText, readable};
 use crate::guard::{is_reckless, share_won};
 use crate::join_graph::{EdgeKind, JoinKind};
 use crate::join_tree::JoinTree;
+use crate::query_graph::QueryGraph;
 use crate::relset::RelSet;
 use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
 use datafusion::common::{Result, plan_err};
@@ -175,19 +176,39 @@ impl Pass<'_> {
         inner: Box<dyn Cardinalities>,
         region: &Region,
     ) -> Box<dyn Cardinalities> {
-        if region.operators.is_empty() {
+        // A single join has nothing to be ordered with: what it keeps decides nothing.
+        let decides = region.leaves.len() > 2;
+        let mut restricted: Option<QueryGraph> = None;
+        let operators = region.operators.iter().map(|operator| {
+            let mut rows = OperatorRows {
+                operator: operator.place.clone(),
+                right: operator.join.sides.1,
+                share: 1.0,
+                known: false,
+            };
+            if !decides {
+                return rows;
+            }
+            match self.deriver.known_membership(region, &operator.join) {
+                Some((relation, membership)) => {
+                    rows.share = membership.share;
+                    rows.known = true;
+                    let graph = restricted.get_or_insert_with(|| region.graph.clone());
+                    graph.relations[relation].memberships.push(membership);
+                }
+                None => rows.share = self.deriver.kept_share(region, &operator.join),
+            }
+            rows
+        });
+        let operators: Vec<OperatorRows> = operators.collect();
+        if operators.is_empty() {
             return inner;
         }
-        let operators = region.operators.iter().map(|operator| OperatorRows {
-            operator: operator.place.clone(),
-            right: operator.join.sides.1,
-            // A single join has nothing to be ordered with: what it keeps decides nothing.
-            share: match region.leaves.len() {
-                0..=2 => 1.0,
-                _ => self.deriver.kept_share(region, &operator.join),
-            },
-        });
-        Box::new(WithOperators::new(inner, operators.collect()))
+        let rows = WithOperators::new(inner, operators);
+        Box::new(match restricted {
+            Some(graph) => rows.restricted_by(self.parts.estimator.prepare(&graph)),
+            None => rows,
+        })
     }
 
     /// The plan of a tree, checked: an enumerator may be anybody's.

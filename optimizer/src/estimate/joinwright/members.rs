@@ -2,6 +2,7 @@
 
 use super::leaf::{small_count, type_of};
 use crate::query_graph::{Membership, Relation};
+use datafusion::arrow::array::BooleanBufferBuilder;
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::logical_expr::utils::split_conjunction;
 use foldhash::HashSet;
@@ -37,6 +38,12 @@ fn known(membership: &Membership, set: &RowSet) -> Option<Members> {
     let key = &membership.keys.first()?.1;
     if let Some(all) = details.all_rows().filter(|all| all.batch.num_rows() > 0) {
         let partners = Partners::new(other, membership, &all)?;
+        if let Some(found) = partners.find(first, rest) {
+            return Some(Members::Rows(match membership.anti {
+                true => !&found,
+                false => found,
+            }));
+        }
         let stays = |row: usize| kept(partners.of(first, rest, row as u32));
         if rows <= MOST_ROWS {
             return Some(Members::Rows(BooleanBuffer::collect_bool(rows, stays)));
@@ -118,6 +125,22 @@ impl Partners {
         let passing = pass.set_indices();
         let hashes = passing.filter_map(|row| together(first, rest, row as u32));
         Some(Self::Some(hashes.collect()))
+    }
+
+    /// By row of an index with the key of the partners, whether it has one, where there are few of them to look up.
+    fn find(&self, index: &KeyIndex, rest: &[Arc<KeyIndex>]) -> Option<BooleanBuffer> {
+        let Self::Some(keys) = self else { return None };
+        if !rest.is_empty() || keys.len() > LOOKED_UP {
+            return None;
+        }
+        let mut found = BooleanBufferBuilder::new(index.len());
+        found.append_n(index.len(), false);
+        for key in keys {
+            for row in index.rows(*key) {
+                found.set_bit(*row as usize, true);
+            }
+        }
+        Some(found.finish())
     }
 
     /// Whether a row with these keys has a partner.
