@@ -6,18 +6,24 @@
 //! are left. A sample that holds all rows of some keys tells how many there are.
 
 use super::groups::UNIQUE;
-use crate::estimate::{MIN_ROWS, distinct_after, key_column, restricted};
+use crate::estimate::{ColumnProfile, MIN_ROWS, compare, distinct_after, key_column, restricted};
 use crate::join_graph::JoinGraph;
 use crate::query_graph::{Member, QueryGraph, Relation};
 use crate::relset::RelSet;
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::utils::split_conjunction;
 use foldhash::HashSet;
-use joinwright_stats::{KeyIndex, RowSet};
+use joinwright_stats::{KeyIndex, Value};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rows that are looked at to count combinations, and those of the last key.
 const LOOKED_AT: usize = 8_192;
+/// Of tables with all rows known, most rows that combinations are counted of.
+const MOST_KNOWN: usize = 32_768;
 
 /// The relations of a region, asked for the distinct values that are left of them.
 pub(super) struct Clusters<'a> {
@@ -39,6 +45,10 @@ impl<'a> Clusters<'a> {
     /// Distinct combinations of some columns of a relation. `None` where no sample has all rows of some keys.
     pub(super) fn distinct(&self, at: usize, columns: &BTreeSet<String>) -> Option<f64> {
         let relation = self.graph.relations.get(at)?;
+        if let Some((values, passing)) = known(self.graph, at, columns, &relation.predicates) {
+            let left = self.rows.min(passing);
+            return Some(distinct_after(values, passing, left).max(1.0));
+        }
         let values = combinations(relation, columns)?;
         let mut all = columns.clone();
         all.extend(self.restricting(at));
@@ -149,28 +159,121 @@ impl<'a> Clusters<'a> {
     }
 }
 
-/// Distinct combinations of some columns of a table. `None` where no sample has them.
-pub(super) fn combinations(relation: &Relation, columns: &BTreeSet<String>) -> Option<f64> {
-    let details = relation.details.as_ref()?;
-    let indexes = |set: &RowSet, except: Option<&String>| -> Option<Vec<Arc<KeyIndex>>> {
-        let others = columns.iter().filter(|column| Some(*column) != except);
-        others.map(|column| set.index(column)).collect()
-    };
-    if let Some(all) = details.all_rows().filter(|all| all.batch.num_rows() > 0) {
-        let rows = all.batch.num_rows();
-        if rows > LOOKED_AT {
-            return None;
-        }
-        let others = indexes(&all, None)?;
-        let rows: HashSet<u64> = (0..rows as u32)
-            .map(|row| together(0, &others, row))
-            .collect();
-        return Some(rows.len() as f64);
+/// Distinct combinations of some columns of a relation among its rows that pass some predicates, and whose keys are within the bounds of
+/// the columns that they are equal to; and the number of these rows. `None` unless every row is known.
+fn known(
+    graph: &QueryGraph,
+    at: usize,
+    columns: &BTreeSet<String>,
+    predicates: &[Expr],
+) -> Option<(f64, f64)> {
+    let relation = graph.relations.get(at)?;
+    let all = relation.details.as_ref()?.all_rows()?;
+    let mut passing = BooleanBuffer::new_set(all.batch.num_rows());
+    let bounds = bounds(graph, at);
+    for conjunct in predicates.iter().flat_map(split_conjunction).chain(&bounds) {
+        let type_of = |name: &str| {
+            let place = relation.base_columns.iter().position(|c| c == name)?;
+            Some(relation.base.columns.get(place)?.data_type.clone())
+        };
+        let passed = relation.evaluations.evaluate(conjunct, &all, &type_of)?;
+        passing = &passing & &passed.rows;
     }
+    let rows = passing.count_set_bits();
+    if rows > MOST_KNOWN {
+        return None;
+    }
+    let indexes = columns.iter().map(|column| all.index(column));
+    let indexes = indexes.collect::<Option<Vec<_>>>()?;
+    let values = passing.set_indices();
+    let values: HashSet<u64> = values
+        .map(|row| together(0, &indexes, row as u32))
+        .collect();
+    Some((values.len() as f64, rows as f64))
+}
+
+/// Predicates on a relation that say what the bounds of other columns say of its keys.
+fn bounds(graph: &QueryGraph, at: usize) -> Vec<Expr> {
+    let relation = &graph.relations[at];
+    let column = |member: &Member| -> Option<&ColumnProfile> {
+        let relation = &graph.relations[member.relation];
+        let name = key_column(relation, member)?;
+        let place = relation.base_columns.iter().position(|c| *c == name)?;
+        relation.base.columns.get(place)
+    };
+    let mut bounds = vec![];
+    for class in &graph.classes {
+        let own = class.members.iter().find(|m| m.relation == at);
+        let Some((member, own)) = own.and_then(|m| Some((m, column(m)?))) else {
+            continue;
+        };
+        let Some(name) = key_column(relation, member) else {
+            continue;
+        };
+        let key = Expr::Column(Column::from_name(name));
+        let literal = |value: &Option<Value>| match value {
+            Some(Value::Int(value)) => {
+                let value = ScalarValue::Int64(Some(i64::try_from(*value).ok()?));
+                Some(Expr::Literal(value.cast_to(&own.data_type).ok()?, None))
+            }
+            _ => None,
+        };
+        let others = class.members.iter().filter(|m| m.relation != at);
+        for other in others.filter_map(column) {
+            let is_above = |a: &Option<Value>, b: &Option<Value>| match (a, b) {
+                (Some(a), Some(b)) => compare(a, b).is_some_and(Ordering::is_gt),
+                _ => false,
+            };
+            if is_above(&other.min, &own.min) {
+                bounds.extend(literal(&other.min).map(|value| key.clone().gt_eq(value)));
+            }
+            if is_above(&own.max, &other.max) {
+                bounds.extend(literal(&other.max).map(|value| key.clone().lt_eq(value)));
+            }
+        }
+    }
+    bounds
+}
+
+/// Combinations that some columns of a relation have room for among rows that pass some predicates: see [`known`]; elsewhere as many as
+/// their distinct values allow, predicates or not.
+pub(super) fn room(
+    graph: &QueryGraph,
+    at: usize,
+    columns: &BTreeSet<String>,
+    predicates: &[Expr],
+) -> f64 {
+    if let Some((values, _)) = known(graph, at, columns, predicates) {
+        return values.max(1.0);
+    }
+    let relation = &graph.relations[at];
+    combinations(relation, columns).unwrap_or_else(|| {
+        let columns = columns.iter().filter_map(|name| {
+            let place = relation.base_columns.iter().position(|c| c == name)?;
+            relation.base.columns.get(place)
+        });
+        columns
+            .map(|c| c.ndv)
+            .product::<f64>()
+            .min(relation.base.rows)
+    })
+}
+
+/// Distinct combinations of some columns of a large table, from a sample that has all rows of some keys of one of them. `None` where there
+/// is none.
+fn combinations(relation: &Relation, columns: &BTreeSet<String>) -> Option<f64> {
+    let details = relation.details.as_ref()?;
     columns.iter().find_map(|key| {
         let place = relation.base_columns.iter().position(|name| name == key)?;
+        if columns.len() == 1 {
+            details.rows_by_key(key)?;
+            return Some(relation.base.columns[place].ndv);
+        }
         let set = details.rows_by_key(key)?;
-        let others = indexes(&set, Some(key))?;
+        let others = columns.iter().filter(|column| *column != key);
+        let others = others
+            .map(|column| set.index(column))
+            .collect::<Option<Vec<_>>>()?;
         let (mut keys, mut looked_at) = (0.0, 0);
         let mut found: HashSet<u64> = HashSet::default();
         for (hash, rows) in set.index(key)?.keys() {

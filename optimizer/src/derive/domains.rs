@@ -4,64 +4,137 @@
 //! among the combinations that the tables below have room for. A brand has one category, so both have as many combinations as there
 //! are brands; customers and days come together freely.
 
-use super::clusters::combinations;
 use super::table::peel;
-use super::{Deriver, column_of, groups};
+use super::{Deriver, clusters, column_of, groups};
 use crate::estimate::{ColumnProfile, EstimateSource, Profile};
-use crate::extract;
-use crate::query_graph::{Composite, QueryGraph, resolve_region_column};
+use crate::extract::{self, Region};
+use crate::query_graph::{Composite, QueryGraph, Relation, resolve_region_column};
 use crate::relset::RelSet;
+use datafusion::common::JoinType;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Window, WindowFunctionDefinition};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+/// Where a column of a plan comes from: a table of a region below.
+#[derive(Debug, Clone)]
+struct Source {
+    region: Rc<Region>,
+    relation: usize,
+    column: String,
+}
+
+impl Source {
+    fn relation(&self) -> &Relation {
+        &self.region.graph.relations[self.relation]
+    }
+
+    fn is_beside(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.region, &other.region) && self.relation == other.relation
+    }
+}
+
+/// Regions by the address of their plan.
+type Regions = HashMap<*const LogicalPlan, Option<Rc<Region>>>;
 
 impl Deriver<'_> {
     /// Combinations that some fields of a plan have room for, from the tables that they come from.
     pub(super) fn room(&self, plan: &LogicalPlan, fields: &[usize]) -> f64 {
-        let mut sources: Vec<(&LogicalPlan, Vec<usize>)> = vec![];
-        let mut room = 1.0;
-        for field in fields {
-            let Some((leaf, column)) = source(plan, *field) else {
-                room *= self
-                    .profile(plan)
-                    .columns
-                    .get(*field)
-                    .map_or(1.0, |c| c.ndv);
-                continue;
-            };
-            match sources
-                .iter_mut()
-                .find(|(other, _)| std::ptr::eq(*other, leaf))
-            {
-                Some((_, columns)) => columns.push(column),
-                None => sources.push((leaf, vec![column])),
-            }
-        }
-        room * sources
-            .iter()
-            .map(|(leaf, columns)| self.room_of_leaf(leaf, columns))
-            .product::<f64>()
+        let (sources, others) = self.sources(plan, fields, &mut Regions::new());
+        others * room_of(&sources, None)
     }
 
-    fn room_of_leaf(&self, leaf: &LogicalPlan, columns: &[usize]) -> f64 {
-        let product = |profile: &Profile, places: &[usize]| {
-            let ndvs = places
-                .iter()
-                .filter_map(|place| profile.columns.get(*place));
-            ndvs.map(|c| c.ndv).product::<f64>().min(profile.rows)
+    /// Combinations that the keys of a join have room for: of its inputs the one with more of them. Predicates on the tables of the
+    /// keys count where both inputs have them.
+    pub(super) fn room_of_both(&self, inputs: [(&LogicalPlan, &[usize]); 2]) -> f64 {
+        let mut regions = Regions::new();
+        let [(left, others_left), (right, others_right)] =
+            inputs.map(|(plan, fields)| self.sources(plan, fields, &mut regions));
+        let of_left = others_left * room_of(&left, Some(&right));
+        of_left.max(others_right * room_of(&right, Some(&left)))
+    }
+
+    /// The sources of some fields, and the product of the distinct values of those without one.
+    fn sources(
+        &self,
+        plan: &LogicalPlan,
+        fields: &[usize],
+        regions: &mut Regions,
+    ) -> (Vec<Source>, f64) {
+        let mut others = 1.0;
+        let mut sources = vec![];
+        for field in fields {
+            match self.source(plan, *field, regions) {
+                Some(source) => sources.push(source),
+                None => {
+                    let profile = self.profile(plan);
+                    others *= profile.columns.get(*field).map_or(1.0, |c| c.ndv);
+                }
+            }
+        }
+        (sources, others)
+    }
+
+    /// The table that a field comes from through renamings, joins, groups and windows.
+    #[recursive::recursive]
+    fn source(&self, plan: &LogicalPlan, field: usize, regions: &mut Regions) -> Option<Source> {
+        let is_region = peel(plan).is_some() || matches!(plan, LogicalPlan::Join(_));
+        if is_region {
+            let region = regions.entry(plan).or_insert_with(|| {
+                let region = match peel(plan) {
+                    Some(peeled) => Region::of_one(plan, self.table(peeled, String::new())),
+                    None => self.region_below(plan)?,
+                };
+                Some(Rc::new(region))
+            });
+            if let Some(region) = region.clone() {
+                let (relation, field) = *region.output.get(field)?;
+                let at = region.graph.relations.get(relation)?;
+                if at.table.is_none() {
+                    return self.source(region.leaves.get(relation)?, field, regions);
+                }
+                let column = at.base_columns.get(*at.output.get(field)?)?.clone();
+                return Some(Source {
+                    region,
+                    relation,
+                    column,
+                });
+            }
+        }
+        let column_of = |expr: &Expr, input: &LogicalPlan| {
+            input
+                .schema()
+                .maybe_index_of_column(extract::plain_column(expr)?)
         };
-        let Some(peeled) = peel(leaf) else {
-            return product(&self.profile(leaf), columns);
+        let (input, field) = match plan {
+            LogicalPlan::SubqueryAlias(alias) => (&alias.input, field),
+            LogicalPlan::Filter(filter) => (&filter.input, field),
+            LogicalPlan::Sort(sort) => (&sort.input, field),
+            LogicalPlan::Limit(limit) => (&limit.input, field),
+            LogicalPlan::Distinct(Distinct::All(input)) => (input, field),
+            LogicalPlan::Window(window) if field < window.input.schema().fields().len() => {
+                (&window.input, field)
+            }
+            LogicalPlan::Projection(projection) => {
+                let expr = projection.expr.get(field)?;
+                (&projection.input, column_of(expr, &projection.input)?)
+            }
+            LogicalPlan::Aggregate(aggregate) => {
+                let expr = aggregate.group_expr.get(field)?;
+                (&aggregate.input, column_of(expr, &aggregate.input)?)
+            }
+            LogicalPlan::Join(join) => {
+                let of_left = join.left.schema().fields().len();
+                match join.join_type {
+                    JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+                        (&join.right, field)
+                    }
+                    _ if field < of_left => (&join.left, field),
+                    _ => (&join.right, field - of_left),
+                }
+            }
+            _ => return None,
         };
-        let relation = self.table(peeled, String::new());
-        let places = columns
-            .iter()
-            .filter_map(|c| relation.output.get(*c).copied());
-        let places: Vec<usize> = places.collect();
-        let names: BTreeSet<String> = places
-            .iter()
-            .map(|p| relation.base_columns[*p].clone())
-            .collect();
-        combinations(&relation, &names).unwrap_or_else(|| product(&relation.base, &places))
+        self.source(input, field, regions)
     }
 
     /// The composite keys of sub-plans that are joined with each other.
@@ -82,10 +155,9 @@ impl Deriver<'_> {
         for (i, a) in derived.iter().enumerate() {
             for b in &derived[..i] {
                 let (of_a, of_b) = (fields_of(*a, *b), fields_of(*b, *a));
-                if of_a.len() > 1 && of_a.len() == of_b.len() {
-                    let combinations = self
-                        .room(&leaves[*a], &of_a)
-                        .max(self.room(&leaves[*b], &of_b));
+                if !of_a.is_empty() && of_a.len() == of_b.len() {
+                    let inputs = [(&leaves[*a], &of_a[..]), (&leaves[*b], &of_b[..])];
+                    let combinations = self.room_of_both(inputs);
                     let pair: RelSet = [*a, *b].into_iter().collect();
                     composites.push(Composite { pair, combinations });
                 }
@@ -133,28 +205,28 @@ impl Deriver<'_> {
     }
 }
 
-/// The table, or other plan, that a column comes from, through joins, groups and windows, and its place there.
-#[recursive::recursive]
-fn source(plan: &LogicalPlan, field: usize) -> Option<(&LogicalPlan, usize)> {
-    let (leaf, column) = groups::origin(plan, field)?;
-    if peel(leaf).is_some() {
-        return Some((leaf, column));
-    }
-    match leaf {
-        LogicalPlan::Aggregate(aggregate) => {
-            let group = aggregate
-                .group_expr
-                .get(column)
-                .and_then(extract::plain_column);
-            match group.and_then(|c| aggregate.input.schema().maybe_index_of_column(c)) {
-                Some(field) => source(&aggregate.input, field),
-                None => Some((leaf, column)),
-            }
+/// Combinations that columns have room for: those of one relation by its rows, those of several come together freely. Predicates count
+/// where they also restrict the same table among `others`.
+fn room_of(sources: &[Source], others: Option<&[Source]>) -> f64 {
+    let mut room = 1.0;
+    for (at, source) in sources.iter().enumerate() {
+        if sources[..at].iter().any(|before| before.is_beside(source)) {
+            continue;
         }
-        LogicalPlan::Distinct(Distinct::All(input)) => source(input, column),
-        LogicalPlan::Window(window) if column < window.input.schema().fields().len() => {
-            source(&window.input, column)
-        }
-        _ => Some((leaf, column)),
+        let beside = sources.iter().filter(|other| other.is_beside(source));
+        let columns: BTreeSet<String> = beside.map(|s| s.column.clone()).collect();
+        let relation = source.relation();
+        let is_common = |predicate: &&Expr| {
+            others.is_none_or(|others| {
+                others.iter().any(|other| {
+                    let other = other.relation();
+                    other.table == relation.table && other.predicates.contains(predicate)
+                })
+            })
+        };
+        let common = relation.predicates.iter().filter(is_common).cloned();
+        let common: Vec<Expr> = common.collect();
+        room *= clusters::room(&source.region.graph, source.relation, &columns, &common);
     }
+    room
 }

@@ -120,19 +120,21 @@ impl Deriver<'_> {
         // Of the left rows the share with a partner, and of the right rows.
         let (mut left_match, mut right_match) = (1.0_f64, 1.0_f64);
         let mut source = left.source.max(right.source).max(EstimateSource::Ndv);
-        for (left_key, right_key) in &join.on {
+        for (at, (left_key, right_key)) in join.on.iter().enumerate() {
             let left_key = column_of(left_key, join.left.schema(), &left);
             let right_key = column_of(right_key, join.right.schema(), &right);
-            inner /= left_key.ndv.max(right_key.ndv);
-            left_match =
-                left_match.min(right_key.ndv / left_key.ndv) * (1.0 - left_key.null_fraction);
-            right_match =
-                right_match.min(left_key.ndv / right_key.ndv) * (1.0 - right_key.null_fraction);
+            // Values that are left of a key are some of those that there are, not those that the other side has.
+            let room = self.room_of_keys(join, Some(at)).unwrap_or(0.0);
+            let of_left = right_key.ndv / left_key.ndv.max(room);
+            let of_right = left_key.ndv / right_key.ndv.max(room);
+            inner /= left_key.ndv.max(right_key.ndv).max(room);
+            left_match = left_match.min(of_left) * (1.0 - left_key.null_fraction);
+            right_match = right_match.min(of_right) * (1.0 - right_key.null_fraction);
             source = source.max(left_key.source).max(right_key.source);
         }
         if join.on.len() > 1 {
             // As in `Textbook`: a composite key has no more combinations than there is room for, or than the smaller side rows.
-            inner = inner.max(match self.room_of_keys(join) {
+            inner = inner.max(match self.room_of_keys(join, None) {
                 Some(room) => left.rows * right.rows / room,
                 None => left.rows.max(right.rows).min(left.rows * right.rows) * left_match,
             });
@@ -208,16 +210,20 @@ impl Deriver<'_> {
 }
 
 impl Deriver<'_> {
-    /// Combinations of its keys that the inputs of a join have room for, at least one.
-    fn room_of_keys(&self, join: &Join) -> Option<f64> {
-        let room = |plan: &LogicalPlan, keys: &mut dyn Iterator<Item = &Expr>| -> Option<f64> {
-            let schema = plan.schema();
-            let place = |e| schema.maybe_index_of_column(extract::plain_column(e)?);
-            Some(self.room(plan, &keys.map(place).collect::<Option<Vec<_>>>()?))
+    /// Combinations that the keys of a join have room for, at least one; for `only`, one of them. `None` if one is no column.
+    fn room_of_keys(&self, join: &Join, only: Option<usize>) -> Option<f64> {
+        let place = |plan: &LogicalPlan, key: &Expr| {
+            plan.schema()
+                .maybe_index_of_column(extract::plain_column(key)?)
         };
-        let left = room(&join.left, &mut join.on.iter().map(|(left, _)| left));
-        let right = room(&join.right, &mut join.on.iter().map(|(_, right)| right));
-        Some(left?.max(right?).max(1.0))
+        let keys = join.on.iter().enumerate();
+        let keys = keys.filter(|(at, _)| only.is_none_or(|only| only == *at));
+        let places = keys
+            .map(|(_, (left, right))| Some((place(&join.left, left)?, place(&join.right, right)?)));
+        let (left, right): (Vec<usize>, Vec<usize>) =
+            places.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let room = self.room_of_both([(&join.left, &left), (&join.right, &right)]);
+        Some(room.max(1.0))
     }
 }
 

@@ -206,12 +206,12 @@ fn composites(graph: &QueryGraph, classes: &[Vec<ClassMember>]) -> Vec<Vec<Pair>
                     b_holds &= y * SAME_DOMAIN >= x;
                 }
             }
-            if shared < 2 {
+            let pair: RelSet = [a, b].into_iter().collect();
+            let known = graph.composites.iter().find(|known| known.pair == pair);
+            if shared == 0 || shared == 1 && known.is_none() {
                 continue;
             }
             let (rows_a, rows_b) = (graph.relations[a].base.rows, graph.relations[b].base.rows);
-            let pair: RelSet = [a, b].into_iter().collect();
-            let known = graph.composites.iter().find(|known| known.pair == pair);
             let cap = match (known, a_holds, b_holds) {
                 (Some(known), ..) => known.combinations,
                 (None, true, true) => rows_a.min(rows_b),
@@ -219,7 +219,8 @@ fn composites(graph: &QueryGraph, classes: &[Vec<ClassMember>]) -> Vec<Vec<Pair>
                 (None, false, true) => rows_b,
                 (None, false, false) => rows_a.max(rows_b),
             };
-            if product > cap {
+            // One key with room for more values than either side has left: it is by chance that they meet.
+            if product > cap || shared == 1 {
                 of_b.push(Pair {
                     pair,
                     factor: product / cap.max(1.0),
