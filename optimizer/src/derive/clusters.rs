@@ -195,44 +195,51 @@ fn known(
 /// Predicates on a relation that say what the bounds of other columns say of its keys.
 fn bounds(graph: &QueryGraph, at: usize) -> Vec<Expr> {
     let relation = &graph.relations[at];
-    let column = |member: &Member| -> Option<&ColumnProfile> {
-        let relation = &graph.relations[member.relation];
-        let name = key_column(relation, member)?;
-        let place = relation.base_columns.iter().position(|c| *c == name)?;
-        relation.base.columns.get(place)
-    };
     let mut bounds = vec![];
     for class in &graph.classes {
         let own = class.members.iter().find(|m| m.relation == at);
-        let Some((member, own)) = own.and_then(|m| Some((m, column(m)?))) else {
+        let Some(name) = own.and_then(|member| key_column(relation, member)) else {
             continue;
         };
-        let Some(name) = key_column(relation, member) else {
-            continue;
-        };
-        let key = Expr::Column(Column::from_name(name));
-        let literal = |value: &Option<Value>| match value {
-            Some(Value::Int(value)) => {
-                let value = ScalarValue::Int64(Some(i64::try_from(*value).ok()?));
-                Some(Expr::Literal(value.cast_to(&own.data_type).ok()?, None))
-            }
-            _ => None,
-        };
-        let others = class.members.iter().filter(|m| m.relation != at);
-        for other in others.filter_map(column) {
-            let is_above = |a: &Option<Value>, b: &Option<Value>| match (a, b) {
-                (Some(a), Some(b)) => compare(a, b).is_some_and(Ordering::is_gt),
-                _ => false,
-            };
-            if is_above(&other.min, &own.min) {
-                bounds.extend(literal(&other.min).map(|value| key.clone().gt_eq(value)));
-            }
-            if is_above(&own.max, &other.max) {
-                bounds.extend(literal(&other.max).map(|value| key.clone().lt_eq(value)));
+        for other in class.members.iter().filter(|m| m.relation != at) {
+            let of_other = &graph.relations[other.relation];
+            let column = key_column(of_other, other);
+            if let Some(other) = column.and_then(|name| base_column(of_other, &name)) {
+                bounds.extend(within(relation, &name, other));
             }
         }
     }
     bounds
+}
+
+fn base_column<'a>(relation: &'a Relation, name: &str) -> Option<&'a ColumnProfile> {
+    let place = relation.base_columns.iter().position(|c| c == name)?;
+    relation.base.columns.get(place)
+}
+
+/// Predicates on a column of a relation that say what the bounds of another one say if both are equal.
+pub(super) fn within(relation: &Relation, name: &str, other: &ColumnProfile) -> Vec<Expr> {
+    let Some(own) = base_column(relation, name) else {
+        return vec![];
+    };
+    let literal = |value: &Option<Value>| match value {
+        Some(Value::Int(value)) => {
+            let value = ScalarValue::Int64(Some(i64::try_from(*value).ok()?));
+            Some(Expr::Literal(value.cast_to(&own.data_type).ok()?, None))
+        }
+        _ => None,
+    };
+    let is_above = |a: &Option<Value>, b: &Option<Value>| match (a, b) {
+        (Some(a), Some(b)) => compare(a, b).is_some_and(Ordering::is_gt),
+        _ => false,
+    };
+    let key = Expr::Column(Column::from_name(name));
+    let low = literal(&other.min).filter(|_| is_above(&other.min, &own.min));
+    let high = literal(&other.max).filter(|_| is_above(&own.max, &other.max));
+    let low = low.map(|value| key.clone().gt_eq(value));
+    low.into_iter()
+        .chain(high.map(|value| key.lt_eq(value)))
+        .collect()
 }
 
 /// Combinations that some columns of a relation have room for among rows that pass some predicates: see [`known`]; elsewhere as many as

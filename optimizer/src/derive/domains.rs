@@ -21,6 +21,8 @@ struct Source {
     region: Rc<Region>,
     relation: usize,
     column: String,
+    /// What the bounds of a column that it is equal to say of it.
+    bounds: Vec<Expr>,
 }
 
 impl Source {
@@ -33,41 +35,65 @@ impl Source {
     }
 }
 
+/// Some columns of a plan.
+pub(super) struct Keys<'a> {
+    pub(super) plan: &'a LogicalPlan,
+    pub(super) fields: &'a [usize],
+    /// What is known of them.
+    pub(super) columns: Vec<ColumnProfile>,
+}
+
 /// Regions by the address of their plan.
 type Regions = HashMap<*const LogicalPlan, Option<Rc<Region>>>;
 
 impl Deriver<'_> {
     /// Combinations that some fields of a plan have room for, from the tables that they come from.
     pub(super) fn room(&self, plan: &LogicalPlan, fields: &[usize]) -> f64 {
-        let (sources, others) = self.sources(plan, fields, &mut Regions::new());
+        let input = Keys {
+            plan,
+            fields,
+            columns: vec![],
+        };
+        let (sources, others) = self.sources(&input, &[], &mut Regions::new());
         others * room_of(&sources, None)
     }
 
     /// Combinations that the keys of a join have room for: of its inputs the one with more of them. Predicates on the tables of the
-    /// keys count where both inputs have them.
-    pub(super) fn room_of_both(&self, inputs: [(&LogicalPlan, &[usize]); 2]) -> f64 {
+    /// keys count where both inputs have them, bounds of one input's keys for those of the other.
+    pub(super) fn room_of_both(&self, left: &Keys<'_>, right: &Keys<'_>) -> f64 {
         let mut regions = Regions::new();
-        let [(left, others_left), (right, others_right)] =
-            inputs.map(|(plan, fields)| self.sources(plan, fields, &mut regions));
-        let of_left = others_left * room_of(&left, Some(&right));
-        of_left.max(others_right * room_of(&right, Some(&left)))
+        let (of_left, others_left) = self.sources(left, &right.columns, &mut regions);
+        let (of_right, others_right) = self.sources(right, &left.columns, &mut regions);
+        let room = others_left * room_of(&of_left, Some(&of_right));
+        room.max(others_right * room_of(&of_right, Some(&of_left)))
     }
 
-    /// The sources of some fields, and the product of the distinct values of those without one.
+    /// The sources of keys, which are equal to other columns, and the product of the distinct values of those without one.
     fn sources(
         &self,
-        plan: &LogicalPlan,
-        fields: &[usize],
+        keys: &Keys<'_>,
+        equal: &[ColumnProfile],
         regions: &mut Regions,
     ) -> (Vec<Source>, f64) {
         let mut others = 1.0;
         let mut sources = vec![];
-        for field in fields {
-            match self.source(plan, *field, regions) {
-                Some(source) => sources.push(source),
+        for (at, field) in keys.fields.iter().enumerate() {
+            match self.source(keys.plan, *field, regions) {
+                Some(mut source) => {
+                    let equal = equal.get(at);
+                    source.bounds = equal.map_or_else(Vec::new, |equal| {
+                        clusters::within(source.relation(), &source.column, equal)
+                    });
+                    sources.push(source);
+                }
                 None => {
-                    let profile = self.profile(plan);
-                    others *= profile.columns.get(*field).map_or(1.0, |c| c.ndv);
+                    others *= match keys.columns.get(at) {
+                        Some(column) => column.ndv,
+                        None => {
+                            let profile = self.profile(keys.plan);
+                            profile.columns.get(*field).map_or(1.0, |c| c.ndv)
+                        }
+                    }
                 }
             }
         }
@@ -97,6 +123,7 @@ impl Deriver<'_> {
                     region,
                     relation,
                     column,
+                    bounds: vec![],
                 });
             }
         }
@@ -156,8 +183,12 @@ impl Deriver<'_> {
             for b in &derived[..i] {
                 let (of_a, of_b) = (fields_of(*a, *b), fields_of(*b, *a));
                 if !of_a.is_empty() && of_a.len() == of_b.len() {
-                    let inputs = [(&leaves[*a], &of_a[..]), (&leaves[*b], &of_b[..])];
-                    let combinations = self.room_of_both(inputs);
+                    let keys = |r: usize, fields| Keys {
+                        plan: &leaves[r],
+                        fields,
+                        columns: columns_of(&graph.relations[r], fields),
+                    };
+                    let combinations = self.room_of_both(&keys(*a, &of_a), &keys(*b, &of_b));
                     let pair: RelSet = [*a, *b].into_iter().collect();
                     composites.push(Composite { pair, combinations });
                 }
@@ -205,6 +236,15 @@ impl Deriver<'_> {
     }
 }
 
+/// What is known of some fields of a relation.
+fn columns_of(relation: &Relation, fields: &[usize]) -> Vec<ColumnProfile> {
+    let place = |field: &usize| relation.output.get(*field);
+    let column = |field| relation.base.columns.get(*place(field)?).cloned();
+    // All of them or none, so that they stay in their order.
+    let columns: Option<Vec<_>> = fields.iter().map(column).collect();
+    columns.unwrap_or_default()
+}
+
 /// Combinations that columns have room for: those of one relation by its rows, those of several come together freely. Predicates count
 /// where they also restrict the same table among `others`.
 fn room_of(sources: &[Source], others: Option<&[Source]>) -> f64 {
@@ -214,7 +254,7 @@ fn room_of(sources: &[Source], others: Option<&[Source]>) -> f64 {
             continue;
         }
         let beside = sources.iter().filter(|other| other.is_beside(source));
-        let columns: BTreeSet<String> = beside.map(|s| s.column.clone()).collect();
+        let columns: BTreeSet<String> = beside.clone().map(|s| s.column.clone()).collect();
         let relation = source.relation();
         let is_common = |predicate: &&Expr| {
             others.is_none_or(|others| {
@@ -224,8 +264,9 @@ fn room_of(sources: &[Source], others: Option<&[Source]>) -> f64 {
                 })
             })
         };
-        let common = relation.predicates.iter().filter(is_common).cloned();
-        let common: Vec<Expr> = common.collect();
+        let common = relation.predicates.iter().filter(is_common);
+        let bounds = beside.flat_map(|source| &source.bounds);
+        let common: Vec<Expr> = common.chain(bounds).cloned().collect();
         room *= clusters::room(&source.region.graph, source.relation, &columns, &common);
     }
     room

@@ -1,11 +1,13 @@
 //! Profiles of joins: of regions by the estimator, of outer joins by what they consist of, of the rest by formulas.
 
+use super::domains::Keys;
 use super::{Deriver, column_of};
 use crate::estimate::{ColumnProfile, EstimateSource, Profile, selectivity};
 use crate::extract::{self, Kinds};
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Of the rows that an anti join or an unmatched filter would drop, this share stays at least.
@@ -124,7 +126,8 @@ impl Deriver<'_> {
             let left_key = column_of(left_key, join.left.schema(), &left);
             let right_key = column_of(right_key, join.right.schema(), &right);
             // Values that are left of a key are some of those that there are, not those that the other side has.
-            let room = self.room_of_keys(join, Some(at)).unwrap_or(0.0);
+            let room = self.room_of_keys(join, at..at + 1, &left, &right);
+            let room = room.unwrap_or(0.0);
             let of_left = right_key.ndv / left_key.ndv.max(room);
             let of_right = left_key.ndv / right_key.ndv.max(room);
             inner /= left_key.ndv.max(right_key.ndv).max(room);
@@ -134,10 +137,12 @@ impl Deriver<'_> {
         }
         if join.on.len() > 1 {
             // As in `Textbook`: a composite key has no more combinations than there is room for, or than the smaller side rows.
-            inner = inner.max(match self.room_of_keys(join, None) {
-                Some(room) => left.rows * right.rows / room,
-                None => left.rows.max(right.rows).min(left.rows * right.rows) * left_match,
-            });
+            inner = inner.max(
+                match self.room_of_keys(join, 0..join.on.len(), &left, &right) {
+                    Some(room) => left.rows * right.rows / room,
+                    None => left.rows.max(right.rows).min(left.rows * right.rows) * left_match,
+                },
+            );
         }
         if let Some(filter) = &join.filter {
             let joined = JoinColumns {
@@ -210,20 +215,39 @@ impl Deriver<'_> {
 }
 
 impl Deriver<'_> {
-    /// Combinations that the keys of a join have room for, at least one; for `only`, one of them. `None` if one is no column.
-    fn room_of_keys(&self, join: &Join, only: Option<usize>) -> Option<f64> {
+    /// Combinations that some keys of a join have room for, at least one. `None` if one is no column.
+    fn room_of_keys(
+        &self,
+        join: &Join,
+        keys: Range<usize>,
+        left: &Profile,
+        right: &Profile,
+    ) -> Option<f64> {
         let place = |plan: &LogicalPlan, key: &Expr| {
             plan.schema()
                 .maybe_index_of_column(extract::plain_column(key)?)
         };
-        let keys = join.on.iter().enumerate();
-        let keys = keys.filter(|(at, _)| only.is_none_or(|only| only == *at));
-        let places = keys
-            .map(|(_, (left, right))| Some((place(&join.left, left)?, place(&join.right, right)?)));
-        let (left, right): (Vec<usize>, Vec<usize>) =
-            places.collect::<Option<Vec<_>>>()?.into_iter().unzip();
-        let room = self.room_of_both([(&join.left, &left), (&join.right, &right)]);
-        Some(room.max(1.0))
+        let keys = join.on.get(keys)?.iter();
+        let places = keys.map(|(l, r)| Some((place(&join.left, l)?, place(&join.right, r)?)));
+        let places = places.collect::<Option<Vec<_>>>()?;
+        let (of_left, of_right): (Vec<usize>, Vec<usize>) = places.into_iter().unzip();
+        let of = |profile: &Profile, fields: &[usize]| {
+            let columns = fields
+                .iter()
+                .map(|field| profile.columns.get(*field).cloned());
+            columns.collect::<Option<Vec<_>>>().unwrap_or_default()
+        };
+        let left = Keys {
+            plan: &join.left,
+            columns: of(left, &of_left),
+            fields: &of_left,
+        };
+        let right = Keys {
+            plan: &join.right,
+            columns: of(right, &of_right),
+            fields: &of_right,
+        };
+        Some(self.room_of_both(&left, &right).max(1.0))
     }
 }
 

@@ -32,6 +32,7 @@ use crate::estimate::{
 };
 use crate::extract::{self, RegionText};
 use crate::query_graph::Relation;
+use crate::relset::RelSet;
 use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, FetchType, Limit, LogicalPlan, TableScan};
 use joinwright_stats::Snapshot;
@@ -64,11 +65,33 @@ pub(crate) struct Deriver<'a> {
 pub(crate) struct Known {
     evaluations: Evaluations,
     /// Rows of whole regions: each that stands above such a region asks for them.
-    regions: Arc<Mutex<HashMap<RegionText, Estimate>>>,
+    regions: Arc<Mutex<HashMap<RegionText, RegionRows>>>,
+}
+
+/// Rows of a region.
+#[derive(Debug, Clone)]
+struct RegionRows {
+    all: Estimate,
+    /// Of each relation alone, by its alias: the same region may name its relations in another order.
+    alone: HashMap<String, f64>,
+}
+
+impl RegionRows {
+    fn new(region: &extract::Region, cardinalities: &dyn Cardinalities) -> Self {
+        let relations = region.graph.relations.iter().enumerate();
+        let alone = relations.map(|(at, relation)| {
+            let rows = cardinalities.estimate(RelSet::single(at)).rows;
+            (relation.alias.clone(), rows)
+        });
+        Self {
+            all: cardinalities.estimate(region.graph.join_graph().all()),
+            alone: alone.collect(),
+        }
+    }
 }
 
 impl Known {
-    fn regions(&self) -> MutexGuard<'_, HashMap<RegionText, Estimate>> {
+    fn regions(&self) -> MutexGuard<'_, HashMap<RegionText, RegionRows>> {
         // Nothing is left half done where it is held.
         self.regions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,12 +118,16 @@ impl<'a> Deriver<'a> {
     }
 
     /// Remembers the rows of a region of inner joins.
-    pub(crate) fn remember(&self, region: &extract::Region, estimate: Estimate) {
+    pub(crate) fn remember(&self, region: &extract::Region, cardinalities: &dyn Cardinalities) {
+        self.remember_rows(region, RegionRows::new(region, cardinalities));
+    }
+
+    fn remember_rows(&self, region: &extract::Region, rows: RegionRows) {
         let mut regions = self.known.regions();
         if regions.len() == MOST_REGIONS {
             regions.clear();
         }
-        regions.insert(RegionText::of_set(region), estimate);
+        regions.insert(RegionText::of_set(region), rows);
     }
 
     /// The profile of a plan, its columns in the order of the plan's schema.
@@ -249,29 +276,30 @@ impl<'a> Deriver<'a> {
 
     /// The profile of a region.
     fn region(&self, region: &extract::Region) -> Profile {
-        let known = self
-            .known
-            .regions()
-            .get(&RegionText::of_set(region))
-            .copied();
-        let estimate = known.unwrap_or_else(|| {
+        let text = RegionText::of_set(region);
+        let known = self.known.regions().get(&text).cloned();
+        let known = known.unwrap_or_else(|| {
             let cardinalities = self.estimator.prepare(&region.graph);
-            let all = region.graph.join_graph().all();
-            let estimate = Cardinalities::estimate(cardinalities.as_ref(), all);
-            self.remember(region, estimate);
-            estimate
+            let rows = RegionRows::new(region, cardinalities.as_ref());
+            self.remember_rows(region, rows.clone());
+            rows
         });
         // Estimators may be anybody's.
-        let rows = match estimate.rows {
-            rows if rows.is_nan() => MIN_ROWS,
-            rows => rows.clamp(MIN_ROWS, f64::MAX),
+        let finite = |rows: f64| match rows.is_nan() {
+            true => MIN_ROWS,
+            false => rows.clamp(MIN_ROWS, f64::MAX),
         };
-        let profiles: Vec<Profile> = region
-            .graph
-            .relations
-            .iter()
-            .map(crate::estimate::restricted)
-            .collect();
+        let estimate = known.all;
+        let rows = finite(estimate.rows);
+        let relations = region.graph.relations.iter();
+        let profiles = relations.map(|relation| {
+            let mut profile = crate::estimate::restricted(relation);
+            if let Some(alone) = known.alone.get(&relation.alias) {
+                profile.correct_rows(relation, finite(*alone));
+            }
+            profile
+        });
+        let profiles: Vec<Profile> = profiles.collect();
         let clusters = Clusters::new(&region.graph, rows);
         let columns = region
             .output
@@ -281,7 +309,9 @@ impl<'a> Deriver<'a> {
                 column.shrink(profiles[*relation].rows, rows);
                 let name = clusters.column_name(*relation, *field).cloned();
                 let distinct = name.and_then(|n| clusters.distinct(*relation, &[n].into()));
-                column.ndv = column.ndv.min(distinct.unwrap_or(f64::INFINITY));
+                if let Some(distinct) = distinct {
+                    column.ndv = column.ndv.min(distinct);
+                }
                 column
             })
             .collect();

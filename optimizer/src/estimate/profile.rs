@@ -1,6 +1,7 @@
 //! What is known about the rows and columns of a relation, a plain value that predicates refine.
 
 use super::EstimateSource;
+use crate::query_graph::Relation;
 use datafusion::arrow::datatypes::DataType;
 use joinwright_stats::{ColumnStats, TableStats, Value};
 
@@ -140,6 +141,19 @@ impl Profile {
                 })
                 .collect(),
         }
+    }
+
+    /// Sets the rows of what predicates leave of a relation, where they are known better than from formulas. What a predicate says of its
+    /// own column stays.
+    pub(crate) fn correct_rows(&mut self, relation: &Relation, rows: f64) {
+        let base = &relation.base;
+        for (column, place) in self.columns.iter_mut().zip(&relation.output) {
+            if let Some(whole) = base.columns.get(*place) {
+                let of = |rows| distinct_after(whole.ndv, base.rows, rows).max(1.0);
+                column.ndv = (of(rows) * column.ndv / of(self.rows)).clamp(1.0, rows.max(1.0));
+            }
+        }
+        self.rows = rows;
     }
 
     /// Sets the rows; the columns follow as after predicates that have nothing to do with them. More

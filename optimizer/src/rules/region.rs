@@ -134,8 +134,7 @@ impl Pass<'_> {
                 trace: trace.clone(),
             });
             if region.operators.is_empty() {
-                let all = cardinalities.estimate(region.graph.join_graph().all());
-                self.deriver.remember(&region, all);
+                self.deriver.remember(&region, cardinalities.as_ref());
             }
         }
         trace.planning_us = planning_us();
