@@ -12,25 +12,28 @@ use crate::query_graph::{Composite, QueryGraph, Relation, resolve_region_column}
 use crate::relset::RelSet;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Window, WindowFunctionDefinition};
+use joinwright_stats::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Where a column of a plan comes from: a table of a region below.
 #[derive(Debug, Clone)]
-struct Source {
+pub(super) struct Source {
     region: Rc<Region>,
     relation: usize,
-    column: String,
+    /// By its name in the relation's base.
+    pub(super) column: String,
     /// What the bounds of a column that it is equal to say of it.
     bounds: Vec<Expr>,
 }
 
 impl Source {
-    fn relation(&self) -> &Relation {
+    pub(super) fn relation(&self) -> &Relation {
         &self.region.graph.relations[self.relation]
     }
 
-    fn is_beside(&self, other: &Self) -> bool {
+    /// Whether both are columns of one relation.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.region, &other.region) && self.relation == other.relation
     }
 }
@@ -44,7 +47,7 @@ pub(super) struct Keys<'a> {
 }
 
 /// Regions by the address of their plan.
-type Regions = HashMap<*const LogicalPlan, Option<Rc<Region>>>;
+pub(super) type Regions = HashMap<*const LogicalPlan, Option<Rc<Region>>>;
 
 impl Deriver<'_> {
     /// Combinations that some fields of a plan have room for, from the tables that they come from.
@@ -102,7 +105,12 @@ impl Deriver<'_> {
 
     /// The table that a field comes from through renamings, joins, groups and windows.
     #[recursive::recursive]
-    fn source(&self, plan: &LogicalPlan, field: usize, regions: &mut Regions) -> Option<Source> {
+    pub(super) fn source(
+        &self,
+        plan: &LogicalPlan,
+        field: usize,
+        regions: &mut Regions,
+    ) -> Option<Source> {
         let is_region = peel(plan).is_some() || matches!(plan, LogicalPlan::Join(_));
         if is_region {
             let region = regions.entry(plan).or_insert_with(|| {
@@ -219,21 +227,29 @@ impl Deriver<'_> {
                 let partitions =
                     fields.map_or_else(of_columns, |fields| self.room(&window.input, &fields));
                 let partitions = partitions.clamp(1.0, profile.rows.max(1.0));
-                let counts = matches!(function.fun, WindowFunctionDefinition::WindowUDF(_));
                 let ndv = match () {
                     // Places within a partition.
-                    () if counts => profile.rows / partitions,
+                    () if is_place(&function.fun) => profile.rows / partitions,
                     // One result for all rows of a partition.
                     () if params.order_by.is_empty() => partitions,
                     () => profile.rows,
                 };
                 column.ndv = ndv.clamp(1.0, profile.rows.max(1.0));
                 column.source = EstimateSource::Ndv;
+                if is_place(&function.fun) {
+                    column.min = Some(Value::Int(1));
+                    column.max = Some(Value::Int(column.ndv.round() as i128));
+                }
             }
             profile.columns.push(column);
         }
         profile
     }
+}
+
+/// Whether a window function tells the place of a row in its partition.
+fn is_place(function: &WindowFunctionDefinition) -> bool {
+    matches!(function.name(), "row_number" | "rank" | "dense_rank")
 }
 
 /// What is known of some fields of a relation.

@@ -3,12 +3,10 @@
 use super::clusters::Clusters;
 use super::table::peel;
 use super::{Deriver, column_of};
-use crate::estimate::{ColumnProfile, EstimateSource, Profile, selectivity};
+use crate::estimate::{ColumnProfile, EstimateSource, Profile};
 use crate::extract;
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Column, JoinType, ScalarValue};
-use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Aggregate, Distinct, Expr, Filter, LogicalPlan, Operator};
+use datafusion::common::{Column, JoinType};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan};
 
 /// Distinct values for each row from which on a column is taken for a key: sketches err by a percent or two.
 pub(super) const UNIQUE: f64 = 0.95;
@@ -239,149 +237,6 @@ impl Deriver<'_> {
             self.references(input, found);
         }
     }
-
-    /// A filter on the results of an aggregate (HAVING), by the distribution of sums of random group sizes.
-    pub(super) fn having(&self, filter: &Filter) -> Option<Profile> {
-        let mut rest = vec![];
-        let mut share = 1.0;
-        for conjunct in split_conjunction(&filter.predicate) {
-            match self.share_of_groups(&filter.input, conjunct) {
-                Some(part) => share *= part,
-                None => rest.push(conjunct.clone()),
-            }
-        }
-        if rest.len() == split_conjunction(&filter.predicate).len() {
-            return None;
-        }
-        let mut profile = self.profile(&filter.input);
-        let schema = filter.input.schema();
-        let position = |c: &Column| schema.maybe_index_of_column(c);
-        // One group is left, or somebody would not ask.
-        profile.set_rows((profile.rows * share).max(1.0).min(profile.rows));
-        profile.source = profile.source.max(EstimateSource::MinMax);
-        selectivity::restrict(&mut profile, &rest, &position);
-        Some(profile)
-    }
-
-    /// The share of an aggregate's groups that pass a comparison of an aggregate function with a number.
-    fn share_of_groups(&self, plan: &LogicalPlan, conjunct: &Expr) -> Option<f64> {
-        let Expr::BinaryExpr(binary) = conjunct else {
-            return None;
-        };
-        let (column, op, number) = match (binary.left.as_ref(), binary.right.as_ref()) {
-            (Expr::Column(column), Expr::Literal(number, _)) => (column, binary.op, number),
-            (Expr::Literal(number, _), Expr::Column(column)) => (column, binary.op.swap()?, number),
-            _ => return None,
-        };
-        let ScalarValue::Float64(Some(number)) = number.cast_to(&DataType::Float64).ok()? else {
-            return None;
-        };
-        let index = plan.schema().maybe_index_of_column(column)?;
-        let (leaf, index) = origin(plan, index)?;
-        let LogicalPlan::Aggregate(aggregate) = leaf else {
-            return None;
-        };
-        let place =
-            index.checked_sub(aggregate.schema.fields().len() - aggregate.aggr_expr.len())?;
-        let groups = self.profile(leaf).rows;
-        let moments = self.moments(aggregate, aggregate.aggr_expr.get(place)?, groups)?;
-        // Whole numbers: half of the one at the bound lies on either side of it.
-        let half = if moments.whole { 0.5 } else { 0.0 };
-        Some(match op {
-            Operator::Gt => 1.0 - moments.share_below(number + half),
-            Operator::GtEq => 1.0 - moments.share_below(number - half),
-            Operator::Lt => moments.share_below(number - half),
-            Operator::LtEq => moments.share_below(number + half),
-            Operator::Eq if moments.whole => {
-                moments.share_below(number + half) - moments.share_below(number - half)
-            }
-            _ => return None,
-        })
-    }
-
-    /// Mean and variance of an aggregate function over groups. Their sizes are one and what falls to them at random (Poisson).
-    fn moments(&self, aggregate: &Aggregate, function: &Expr, groups: f64) -> Option<Moments> {
-        let function = match function {
-            Expr::Alias(alias) => alias.expr.as_ref(),
-            function => function,
-        };
-        let Expr::AggregateFunction(function) = function else {
-            return None;
-        };
-        let params = &function.params;
-        if params.distinct || params.filter.is_some() || aggregate.group_expr.is_empty() {
-            return None;
-        }
-        let input = self.profile(&aggregate.input);
-        let size = (input.rows / groups).max(1.0);
-        let name = function.func.name();
-        if name == "count" {
-            return Some(Moments {
-                mean: size,
-                variance: size - 1.0,
-                whole: true,
-            });
-        }
-        // Numbers are made wider before they are added up, which keeps their bounds.
-        let argument = match params.args.first()? {
-            Expr::Cast(cast) => cast.expr.as_ref(),
-            argument => argument,
-        };
-        let column = column_of(argument, aggregate.input.schema(), &input);
-        let (min, max) = (column.min?.to_f64()?, column.max?.to_f64()?);
-        // Values are spread evenly between the bounds.
-        let (mean, variance) = ((min + max) / 2.0, (max - min).powi(2) / 12.0);
-        let moments = match name {
-            "sum" => Moments {
-                mean: size * mean,
-                variance: size * variance + (size - 1.0) * mean * mean,
-                whole: false,
-            },
-            "avg" => Moments {
-                mean,
-                variance: variance / size,
-                whole: false,
-            },
-            _ => return None,
-        };
-        (moments.mean.is_finite() && moments.variance.is_finite()).then_some(moments)
-    }
-}
-
-/// What is known of the values of an aggregate function.
-#[derive(Debug, Clone, Copy)]
-struct Moments {
-    mean: f64,
-    variance: f64,
-    /// Values are whole numbers.
-    whole: bool,
-}
-
-impl Moments {
-    /// The share of the values below a bound if they are distributed normally (central limit theorem).
-    fn share_below(self, bound: f64) -> f64 {
-        let distance = bound - self.mean;
-        if self.variance <= 0.0 {
-            return if distance > 0.0 { 1.0 } else { 0.0 };
-        }
-        normal(distance / self.variance.sqrt())
-    }
-}
-
-/// The distribution function of the standard normal distribution, to 7.5e-8 (Abramowitz and Stegun, 26.2.17).
-fn normal(z: f64) -> f64 {
-    let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
-    let series = [
-        1.330_274_429,
-        -1.821_255_978,
-        1.781_477_937,
-        -0.356_563_782,
-        0.319_381_530,
-    ];
-    let series = series.iter().fold(0.0, |sum, c| (sum + c) * t);
-    let density = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-    let above = density * series;
-    if z > 0.0 { 1.0 - above } else { above }
 }
 
 fn is_same(a: Option<&LogicalPlan>, b: Option<&LogicalPlan>) -> bool {
@@ -441,28 +296,6 @@ pub(super) fn backoff(mut ndvs: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_normal_distribution() {
-        for (z, share) in [
-            (0.0, 0.5),
-            (1.0, 0.841_344_7),
-            (-1.96, 0.024_997_9),
-            (6.0, 1.0),
-        ] {
-            assert!((normal(z) - share).abs() < 1e-6, "{z}: {}", normal(z));
-        }
-    }
-
-    #[test]
-    fn groups_of_one_row_are_counted_exactly() {
-        let sizes = Moments {
-            mean: 1.0,
-            variance: 0.0,
-            whole: true,
-        };
-        assert_eq!((sizes.share_below(1.5), sizes.share_below(0.5)), (1.0, 0.0));
-    }
 
     #[test]
     fn further_columns_count_less() {

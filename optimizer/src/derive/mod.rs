@@ -10,6 +10,7 @@
 //! | `semi` | semi and anti joins, as restrictions of one relation |
 //! | `shares` | what joins of a region that are not inner joins keep |
 //! | `groups` | aggregates and distinct rows |
+//! | `having` | filters on the results of aggregates |
 //! | `constants` | constants that come from scalar subqueries |
 //! | `domains` | combinations of values that columns have room for, windows |
 //! | `clusters` | distinct values among rows that come in clusters |
@@ -18,6 +19,7 @@ mod clusters;
 mod constants;
 mod domains;
 mod groups;
+mod having;
 mod joins;
 mod semi;
 mod shares;

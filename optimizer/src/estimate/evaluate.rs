@@ -4,7 +4,7 @@ use super::literal::value_of;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt16Array};
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer};
 use datafusion::arrow::compute::{cast, prep_null_mask_filter};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, UInt16Type};
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt16Type};
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::expr::InList;
@@ -13,6 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, Operator};
 use datafusion::physical_expr::create_physical_expr;
 use foldhash::HashMap;
 use joinwright_stats::{CODING, RowSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The outcome of a predicate on rows.
@@ -165,7 +166,39 @@ pub(crate) fn evaluate_at(
     row: usize,
     type_of: &dyn Fn(&str) -> Option<DataType>,
 ) -> Option<ScalarValue> {
-    if expr.is_volatile() || row >= set.batch.num_rows() {
+    let in_range = row < set.batch.num_rows();
+    let array = in_range.then(|| evaluate_rows(expr, set, row..row + 1, type_of))??;
+    ScalarValue::try_from_array(&array, 0).ok()
+}
+
+/// Mean and variance of a number on some rows. `None` if a column is missing or coded, the expression fails, or is NULL on all rows.
+pub(crate) fn evaluate_moments(
+    expr: &Expr,
+    set: &RowSet,
+    type_of: &dyn Fn(&str) -> Option<DataType>,
+) -> Option<(f64, f64)> {
+    let rows = 0..set.batch.num_rows().min(MANY_ROWS);
+    let array = evaluate_rows(expr, set, rows, type_of)?;
+    let numbers = cast(&array, &DataType::Float64).ok()?;
+    let numbers = numbers.as_primitive_opt::<Float64Type>()?;
+    let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+    for number in numbers.iter().flatten() {
+        count += 1.0;
+        sum += number;
+        squares += number * number;
+    }
+    let mean = sum / count;
+    let variance = (squares / count - mean * mean).max(0.0);
+    (mean.is_finite() && variance.is_finite()).then_some((mean, variance))
+}
+
+fn evaluate_rows(
+    expr: &Expr,
+    set: &RowSet,
+    rows: Range<usize>,
+    type_of: &dyn Fn(&str) -> Option<DataType>,
+) -> Option<ArrayRef> {
+    if expr.is_volatile() {
         return None;
     }
     let (mut fields, mut columns) = (vec![], vec![]);
@@ -175,13 +208,12 @@ pub(crate) fn evaluate_at(
             return None;
         }
         let data_type = type_of(&column.name)?;
-        columns.push(cast(&set.batch.column(place).slice(row, 1), &data_type).ok()?);
+        let values = set.batch.column(place).slice(rows.start, rows.len());
+        columns.push(cast(&values, &data_type).ok()?);
         fields.push(Field::new(&column.name, data_type, true));
     }
-    match evaluate_expression(expr, fields, columns, 1).ok()? {
-        ColumnarValue::Scalar(value) => Some(value),
-        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0).ok(),
-    }
+    let values = evaluate_expression(expr, fields, columns, rows.len()).ok()?;
+    values.into_array(rows.len()).ok()
 }
 
 /// By row, whether its code is one of those that pass.
