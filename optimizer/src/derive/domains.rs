@@ -6,9 +6,9 @@
 
 use super::table::peel;
 use super::{Deriver, clusters, column_of, groups};
-use crate::estimate::{ColumnProfile, EstimateSource, Profile};
+use crate::estimate::{ColumnProfile, EstimateSource, Profile, key_column};
 use crate::extract::{self, Region};
-use crate::query_graph::{Composite, QueryGraph, Relation, resolve_region_column};
+use crate::query_graph::{Composite, Member, QueryGraph, Relation, resolve_region_column};
 use crate::relset::RelSet;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Window, WindowFunctionDefinition};
@@ -100,6 +100,7 @@ impl Deriver<'_> {
                 }
             }
         }
+        align(&mut sources);
         (sources, others)
     }
 
@@ -154,7 +155,12 @@ impl Deriver<'_> {
                 (&projection.input, column_of(expr, &projection.input)?)
             }
             LogicalPlan::Aggregate(aggregate) => {
-                let expr = aggregate.group_expr.get(field)?;
+                let groups = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
+                let expr = match aggregate.group_expr.get(field).filter(|_| field < groups) {
+                    Some(expr) => expr,
+                    // The least and the largest value of a column are values of it.
+                    None => extreme(aggregate.aggr_expr.get(field.checked_sub(groups)?)?)?,
+                };
                 (&aggregate.input, column_of(expr, &aggregate.input)?)
             }
             LogicalPlan::Join(join) => {
@@ -247,9 +253,47 @@ impl Deriver<'_> {
     }
 }
 
+/// The argument of MIN or MAX.
+fn extreme(function: &Expr) -> Option<&Expr> {
+    match function {
+        Expr::Alias(alias) => extreme(&alias.expr),
+        Expr::AggregateFunction(function) if matches!(function.func.name(), "min" | "max") => {
+            function.params.args.first()
+        }
+        _ => None,
+    }
+}
+
 /// Whether a window function tells the place of a row in its partition.
 fn is_place(function: &WindowFunctionDefinition) -> bool {
     matches!(function.name(), "row_number" | "rank" | "dense_rank")
+}
+
+/// Takes columns that are equal to others for columns of as few relations as possible: so many the fewer are free of each other.
+fn align(sources: &mut [Source]) {
+    for at in 0..sources.len() {
+        let source = &sources[at];
+        let graph = &source.region.graph;
+        let column = |m: &Member| key_column(&graph.relations[m.relation], m);
+        let is_source = |m: &Member| {
+            m.relation == source.relation && column(m).as_ref() == Some(&source.column)
+        };
+        let mut classes = graph.classes.iter();
+        let class = classes.find(|class| class.members.iter().any(is_source));
+        let is_beside = |m: &&Member| {
+            let mut others = sources.iter();
+            let is_own = |other: &Source| {
+                Rc::ptr_eq(&other.region, &source.region) && other.relation == m.relation
+            };
+            m.relation != source.relation && others.any(is_own)
+        };
+        let member = class.and_then(|class| class.members.iter().find(is_beside));
+        let found = member.and_then(|m| Some((m.relation, column(m)?)));
+        if let Some((relation, column)) = found {
+            sources[at].relation = relation;
+            sources[at].column = column;
+        }
+    }
 }
 
 /// What is known of some fields of a relation.

@@ -165,6 +165,15 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// Sets the share of rows that a predicate which is no equality leaves, by its place in the graph.
+    pub(super) fn set_filter_share(&mut self, filter: usize, share: f64) {
+        if let Some(filter) = self.filters.get_mut(filter) {
+            filter.1 = share;
+        }
+    }
+}
+
 /// Finds the pairs of relations that share two classes or more, and by how much the product of
 /// NDVs overstates their composite key.
 fn composites(graph: &QueryGraph, classes: &[Vec<ClassMember>]) -> Vec<Vec<Pair>> {
@@ -404,6 +413,7 @@ mod tests {
             relations,
             classes: classes.iter().map(|c| class(c)).collect(),
             filters: vec![],
+            composites: vec![],
         }
     }
 

@@ -45,6 +45,18 @@ enum Rate {
     ByKey(Arc<KeyIndex>, HashMap<u64, f64>, f64),
 }
 
+impl Rate {
+    fn scale(&mut self, factor: f64) {
+        match self {
+            Self::Constant(rate) => *rate *= factor,
+            Self::ByKey(_, rates, overall) => {
+                rates.values_mut().for_each(|rate| *rate *= factor);
+                *overall *= factor;
+            }
+        }
+    }
+}
+
 impl View {
     fn new(set: Arc<RowSet>, columns: &[Option<String>], scale: f64) -> Self {
         let index = |column: &Option<String>| set.index(column.as_ref()?);
@@ -78,13 +90,7 @@ impl View {
                 Members::Share(share) => factor *= share,
             }
         }
-        match &mut self.rate {
-            Rate::Constant(rate) => *rate *= factor,
-            Rate::ByKey(_, rates, overall) => {
-                rates.values_mut().for_each(|rate| *rate *= factor);
-                *overall *= factor;
-            }
-        }
+        self.rate.scale(factor);
         factor
     }
 
@@ -288,33 +294,46 @@ impl Leaf {
             let rest = filter(&mut all);
             let mut sample_of_rest = None;
             if !rest.is_empty() {
-                let (known, unknown): (Vec<usize>, _) =
+                let (known, rest): (Vec<usize>, Vec<usize>) =
                     (0..conjuncts.len()).partition(|at| !rest.contains(at));
-                let prior = prior_of(relation, unknown.iter().map(|at| conjuncts[*at]));
+                // Of the rest some can be evaluated on the sample, whose columns are not coded; others nowhere.
+                let passed = |view: &View, at: &usize| {
+                    let conjunct = conjuncts[*at];
+                    relation.evaluations.evaluate(conjunct, &view.set, &type_of)
+                };
+                let on_sample =
+                    |at: &usize| uniform.as_ref().is_some_and(|u| passed(u, at).is_some());
+                let (seen, unseen): (Vec<usize>, Vec<usize>) =
+                    rest.iter().partition(|at| on_sample(at));
+                let prior =
+                    |some: &[usize]| prior_of(relation, some.iter().map(|at| conjuncts[*at]));
+                let of_unseen = match unseen.is_empty() {
+                    true => 1.0,
+                    false => prior(&unseen),
+                };
                 let restricted = |view: &View, some: &[usize]| {
                     let mut view = view.clone();
                     for at in some {
-                        view.restrict(
-                            &relation
-                                .evaluations
-                                .evaluate(conjuncts[*at], &view.set, &type_of)?
-                                .rows,
-                        );
+                        view.restrict(&passed(&view, at)?.rows);
                     }
                     Some(view)
                 };
                 let some = uniform.as_ref().and_then(|view| restricted(view, &known));
-                let both = some.as_ref().and_then(|some| restricted(some, &unknown));
+                let both = some.as_ref().and_then(|some| restricted(some, &seen));
                 all.rate = match (&some, &both) {
-                    (Some(some), Some(both)) => rate_of_rest(prior, some, both, &all),
-                    _ => Rate::Constant(prior),
+                    (Some(some), Some(both)) if !seen.is_empty() => {
+                        rate_of_rest(prior(&seen), some, both, &all)
+                    }
+                    _ => Rate::Constant(if seen.is_empty() { 1.0 } else { prior(&seen) }),
                 };
+                all.rate.scale(of_unseen);
                 if let Some(mut sample) = both {
                     if let Selection::ByKey { column, below } = &sample.set.selection {
                         sample.scale = u64::MAX as f64 / *below as f64;
                         self.uniform_by_key =
                             columns.iter().map(|c| c.as_ref() == Some(column)).collect();
                     }
+                    sample.rate.scale(of_unseen);
                     sample_of_rest = Some(sample);
                 }
                 self.rated = true;

@@ -33,6 +33,9 @@ use std::cell::RefCell;
 /// Hits that the prior counts for (the shape of a Gamma distribution).
 const PRIOR_HITS: f64 = 1.0;
 
+/// Pairs of rows that a predicate across relations is evaluated on.
+const PAIRS: usize = 512;
+
 /// The default estimator.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Joinwright;
@@ -99,13 +102,18 @@ impl Prepared {
         let leaves: Vec<Leaf> = (0..graph.relations.len())
             .map(|at| Leaf::new(graph, at))
             .collect();
-        let textbook = textbook_of(graph);
-        let thetas = graph.filters.iter().map(|filter| {
+        let mut textbook = textbook_of(graph);
+        let thetas = graph.filters.iter().enumerate().map(|(at, filter)| {
             let mut without = graph.clone();
             without.filters.retain(|other| other != filter);
             let without = textbook_of(&without);
             let share = textbook.rows(filter.relations) / without.rows(filter.relations);
-            Theta::new(filter, graph, share.clamp(0.0, 1.0))
+            let mut theta = Theta::new(filter, graph, share.clamp(0.0, 1.0));
+            if let Some(share) = theta.share_of_pairs(&leaves, PAIRS) {
+                theta.selectivity = share;
+                textbook.set_filter_share(at, share);
+            }
+            theta
         });
         let thetas: Vec<Theta> = thetas.collect();
         let joins = graph.join_graph();

@@ -1,7 +1,8 @@
 //! Predicates over several relations that are no equality of keys: evaluated on joined rows.
 
+use super::leaf::{Leaf, View, small_count};
 use super::lineage::Lineage;
-use super::particles::Particles;
+use super::particles::{GOLDEN, Particles};
 use crate::estimate::evaluate::evaluate_columns;
 use crate::extract::rename_columns;
 use crate::query_graph::{JoinFilter, QueryGraph, resolve_region_column};
@@ -67,8 +68,58 @@ impl Theta {
         }
     }
 
+    /// The share of pairs of rows that pass, among rows of its relations that pass what is asked of each alone: what the predicate says of
+    /// a single relation may have been asked of it before. `None` where rows are not known.
+    pub(super) fn share_of_pairs(&self, leaves: &[Leaf], pairs: usize) -> Option<f64> {
+        let mut views: Vec<Option<&View>> = vec![None; leaves.len()];
+        let mut particles = Particles {
+            relations: self.relations.iter().collect(),
+            weights: vec![1.0; pairs],
+            ..Particles::default()
+        };
+        let mut chosen = vec![];
+        for relation in self.relations.iter() {
+            let leaf = leaves.get(relation)?;
+            let of_view = |view: &&View| {
+                let columns = self.columns.iter().filter(|c| c.relation == relation);
+                view.passing > 0 && columns.into_iter().all(|c| is_plain(view, &c.column))
+            };
+            let known = [leaf.all.as_deref(), leaf.uniform.as_deref()];
+            let view = known.into_iter().flatten().find(of_view)?;
+            views[relation] = Some(view);
+            chosen.push(view.some_passing_rows(view.passing.min(pairs)));
+        }
+        let mut random = 0u64;
+        for _ in 0..pairs {
+            for rows in &chosen {
+                random = random.wrapping_add(GOLDEN);
+                // The finalizer of SplitMix64: rows of one relation meet any of the next.
+                let mixed = (random ^ (random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                let place = (mixed >> 32) as usize % rows.len();
+                particles.rows.push(rows[place]);
+            }
+        }
+        self.keep(&mut particles, |relation| {
+            views.get(relation).copied().flatten()
+        })?;
+        let hits = particles.len() as f64;
+        Some(small_count(hits, pairs as f64, self.selectivity))
+    }
+
     /// Drops the joined rows that fail. The result is the share of their weight that passes; `None` if that cannot be told.
     pub(super) fn restrict(&self, particles: &mut Particles, lineage: &Lineage) -> Option<f64> {
+        let before: f64 = particles.weights.iter().sum();
+        self.keep(particles, |relation| lineage.views[relation].as_deref())?;
+        let after: f64 = particles.weights.iter().sum();
+        (before > 0.0).then(|| after / before)
+    }
+
+    fn keep<'a>(
+        &self,
+        particles: &mut Particles,
+        view: impl Fn(usize) -> Option<&'a View>,
+    ) -> Option<()> {
         if self.predicate.is_volatile() || particles.len() == 0 {
             return None;
         }
@@ -76,14 +127,14 @@ impl Theta {
         let mut arrays = vec![];
         for column in &self.columns {
             let slot = particles.slot(column.relation)?;
-            let batch = &lineage.views[column.relation].as_ref()?.set.batch;
-            let (place, field) = batch.schema_ref().column_with_name(&column.column)?;
-            if field.metadata().contains_key(CODING) {
+            let view = view(column.relation)?;
+            if !is_plain(view, &column.column) {
                 return None;
             }
+            let batch = &view.set.batch;
             let rows = (0..particles.len()).map(|particle| particles.row(particle, slot));
             let rows = UInt32Array::from_iter_values(rows);
-            let array = take(batch.column(place), &rows, None).ok()?;
+            let array = take(batch.column_by_name(&column.column)?, &rows, None).ok()?;
             arrays.push(match array.data_type() == &column.data_type {
                 true => array,
                 false => cast(&array, &column.data_type).ok()?,
@@ -91,9 +142,13 @@ impl Theta {
             fields.push(Field::new(&column.name, column.data_type.clone(), true));
         }
         let pass = evaluate_columns(&self.predicate, fields, arrays, particles.len()).ok()?;
-        let before: f64 = particles.weights.iter().sum();
         particles.retain(|particle| pass.value(particle));
-        let after: f64 = particles.weights.iter().sum();
-        (before > 0.0).then(|| after / before)
+        Some(())
     }
+}
+
+/// Whether the values of a column are known as they are.
+fn is_plain(view: &View, column: &str) -> bool {
+    let field = view.set.batch.schema_ref().field_with_name(column);
+    field.is_ok_and(|field| !field.metadata().contains_key(CODING))
 }
