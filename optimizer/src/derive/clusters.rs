@@ -6,7 +6,9 @@
 //! are left. A sample that holds all rows of some keys tells how many there are.
 
 use super::groups::UNIQUE;
-use crate::estimate::{ColumnProfile, MIN_ROWS, compare, distinct_after, key_column, restricted};
+use crate::estimate::{
+    ColumnProfile, Counted, MIN_ROWS, compare, distinct_after, key_column, restricted,
+};
 use crate::join_graph::JoinGraph;
 use crate::query_graph::{Member, QueryGraph, Relation};
 use crate::relset::RelSet;
@@ -21,7 +23,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rows that are looked at to count combinations, and those of the last key.
-const LOOKED_AT: usize = 8_192;
+const LOOKED_AT: usize = 4_096;
 /// Of tables with all rows known, most rows that combinations are counted of.
 const MOST_KNOWN: usize = 32_768;
 
@@ -45,9 +47,9 @@ impl<'a> Clusters<'a> {
     /// Distinct combinations of some columns of a relation. `None` where no sample has all rows of some keys.
     pub(super) fn distinct(&self, at: usize, columns: &BTreeSet<String>) -> Option<f64> {
         let relation = self.graph.relations.get(at)?;
-        if let Some((values, passing)) = known(self.graph, at, columns, &relation.predicates) {
-            let left = self.rows.min(passing);
-            return Some(distinct_after(values, passing, left).max(1.0));
+        if let Some(known) = known(self.graph, at, columns, &relation.predicates) {
+            let left = self.rows.min(known.among);
+            return Some(distinct_after(known.values, known.among, left).max(1.0));
         }
         let values = combinations(relation, columns)?;
         let mut all = columns.clone();
@@ -166,30 +168,34 @@ fn known(
     at: usize,
     columns: &BTreeSet<String>,
     predicates: &[Expr],
-) -> Option<(f64, f64)> {
+) -> Option<Counted> {
     let relation = graph.relations.get(at)?;
     let all = relation.details.as_ref()?.all_rows()?;
-    let mut passing = BooleanBuffer::new_set(all.batch.num_rows());
-    let bounds = bounds(graph, at);
-    for conjunct in predicates.iter().flat_map(split_conjunction).chain(&bounds) {
-        let type_of = |name: &str| {
-            let place = relation.base_columns.iter().position(|c| c == name)?;
-            Some(relation.base.columns.get(place)?.data_type.clone())
-        };
-        let passed = relation.evaluations.evaluate(conjunct, &all, &type_of)?;
-        passing = &passing & &passed.rows;
-    }
-    let rows = passing.count_set_bits();
-    if rows > MOST_KNOWN {
-        return None;
-    }
-    let indexes = columns.iter().map(|column| all.index(column));
-    let indexes = indexes.collect::<Option<Vec<_>>>()?;
-    let values = passing.set_indices();
-    let values: HashSet<u64> = values
-        .map(|row| together(0, &indexes, row as u32))
-        .collect();
-    Some((values.len() as f64, rows as f64))
+    let conjuncts = predicates.iter().flat_map(split_conjunction).cloned();
+    let conjuncts: Vec<Expr> = conjuncts.chain(bounds(graph, at)).collect();
+    let count = || {
+        let mut passing = BooleanBuffer::new_set(all.batch.num_rows());
+        for conjunct in &conjuncts {
+            let type_of = |name: &str| Some(base_column(relation, name)?.data_type.clone());
+            let passed = relation.evaluations.evaluate(conjunct, &all, &type_of)?;
+            passing = &passing & &passed.rows;
+        }
+        let rows = passing.count_set_bits();
+        if rows > MOST_KNOWN {
+            return None;
+        }
+        let indexes = columns.iter().map(|column| all.index(column));
+        let indexes = indexes.collect::<Option<Vec<_>>>()?;
+        let values = passing.set_indices();
+        let values: HashSet<u64> = values
+            .map(|row| together(0, &indexes, row as u32))
+            .collect();
+        Some(Counted {
+            values: values.len() as f64,
+            among: rows as f64,
+        })
+    };
+    relation.evaluations.count(&all, columns, &conjuncts, count)
 }
 
 /// Predicates on a relation that say what the bounds of other columns say of its keys.
@@ -250,8 +256,8 @@ pub(super) fn room(
     columns: &BTreeSet<String>,
     predicates: &[Expr],
 ) -> f64 {
-    if let Some((values, _)) = known(graph, at, columns, predicates) {
-        return values.max(1.0);
+    if let Some(known) = known(graph, at, columns, predicates) {
+        return known.values.max(1.0);
     }
     let relation = &graph.relations[at];
     combinations(relation, columns).unwrap_or_else(|| {
@@ -271,28 +277,32 @@ pub(super) fn room(
 fn combinations(relation: &Relation, columns: &BTreeSet<String>) -> Option<f64> {
     let details = relation.details.as_ref()?;
     columns.iter().find_map(|key| {
-        let place = relation.base_columns.iter().position(|name| name == key)?;
-        if columns.len() == 1 {
-            details.rows_by_key(key)?;
-            return Some(relation.base.columns[place].ndv);
-        }
+        let ndv = base_column(relation, key)?.ndv;
         let set = details.rows_by_key(key)?;
-        let others = columns.iter().filter(|column| *column != key);
-        let others = others
-            .map(|column| set.index(column))
-            .collect::<Option<Vec<_>>>()?;
-        let (mut keys, mut looked_at) = (0.0, 0);
-        let mut found: HashSet<u64> = HashSet::default();
-        for (hash, rows) in set.index(key)?.keys() {
-            found.extend(rows.iter().map(|row| together(hash, &others, *row)));
-            keys += 1.0;
-            looked_at += rows.len();
-            if looked_at >= LOOKED_AT {
-                break;
-            }
+        if columns.len() == 1 {
+            return Some(ndv);
         }
-        let each = found.len() as f64 / keys;
-        (keys > 0.0).then(|| each * relation.base.columns[place].ndv)
+        let count = || {
+            let others = columns.iter().filter(|column| *column != key);
+            let others = others.map(|column| set.index(column));
+            let others = others.collect::<Option<Vec<_>>>()?;
+            let (mut keys, mut looked_at) = (0.0, 0);
+            let mut found: HashSet<u64> = HashSet::default();
+            for (hash, rows) in set.index(key)?.keys() {
+                found.extend(rows.iter().map(|row| together(hash, &others, *row)));
+                keys += 1.0;
+                looked_at += rows.len();
+                if looked_at >= LOOKED_AT {
+                    break;
+                }
+            }
+            (keys > 0.0).then_some(Counted {
+                values: found.len() as f64,
+                among: keys,
+            })
+        };
+        let counted = relation.evaluations.count(&set, columns, &[], count)?;
+        Some(counted.values / counted.among * ndv)
     })
 }
 

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{BinaryExpr, ColumnarValue, Expr, Operator};
 use datafusion::physical_expr::create_physical_expr;
 use foldhash::HashMap;
 use joinwright_stats::{CODING, RowSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -49,6 +50,15 @@ struct Outcomes {
 struct OfRows {
     _rows: Arc<RowSet>,
     outcomes: HashMap<Expr, Option<Passed>>,
+    counts: HashMap<(BTreeSet<String>, Vec<Expr>), Option<Counted>>,
+}
+
+/// Distinct combinations of some columns, and what they were counted among.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    pub(crate) values: f64,
+    /// Rows, or keys.
+    pub(crate) among: f64,
 }
 
 impl Evaluations {
@@ -70,18 +80,50 @@ impl Evaluations {
             return known;
         }
         let outcome = evaluate(predicate, set, type_of);
-        let mut all = lock();
-        if all.bytes > MOST_BYTES {
-            *all = Outcomes::default();
+        let kept = outcome.clone();
+        let bytes = set.batch.num_rows() / 8;
+        let of_rows = |of: &mut OfRows| of.outcomes.insert(predicate.clone(), kept);
+        lock().keep(set, bytes, of_rows);
+        outcome
+    }
+
+    /// What `count` says of some columns of the rows that pass some predicates, once.
+    pub(crate) fn count(
+        &self,
+        set: &Arc<RowSet>,
+        columns: &BTreeSet<String>,
+        predicates: &[Expr],
+        count: impl FnOnce() -> Option<Counted>,
+    ) -> Option<Counted> {
+        let key = (columns.clone(), predicates.to_vec());
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |all: &Outcomes| {
+            let of_rows = all.by_address.get(&(Arc::as_ptr(set) as usize))?;
+            of_rows.counts.get(&key).copied()
+        };
+        if let Some(known) = known(&lock()) {
+            return known;
         }
-        all.bytes += set.batch.num_rows() / 8;
-        let of_rows = all.by_address.entry(address).or_insert_with(|| OfRows {
+        let counted = count();
+        let of_rows = |of: &mut OfRows| of.counts.insert(key, counted);
+        lock().keep(set, size_of::<Counted>(), of_rows);
+        counted
+    }
+}
+
+impl Outcomes {
+    /// Keeps something of `bytes` bytes of some rows; before that it forgets everything if there is too much.
+    fn keep<T>(&mut self, set: &Arc<RowSet>, bytes: usize, keep: impl FnOnce(&mut OfRows) -> T) {
+        if self.bytes > MOST_BYTES {
+            *self = Self::default();
+        }
+        self.bytes += bytes;
+        let of_rows = self.by_address.entry(Arc::as_ptr(set) as usize);
+        keep(of_rows.or_insert_with(|| OfRows {
             _rows: Arc::clone(set),
             outcomes: HashMap::default(),
-        });
-        let kept = outcome.clone();
-        of_rows.outcomes.insert(predicate.clone(), kept);
-        outcome
+            counts: HashMap::default(),
+        }));
     }
 }
 

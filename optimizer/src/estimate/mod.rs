@@ -33,7 +33,7 @@ mod textbook;
 pub use self::datafusion::DataFusion;
 pub use bound::Bound;
 pub use evaluate::Evaluations;
-pub(crate) use evaluate::{evaluate_at, evaluate_moments};
+pub(crate) use evaluate::{Counted, evaluate_at, evaluate_moments};
 pub use inject::{Inject, Noise};
 pub(crate) use joinwright::leaf::key_column;
 pub use joinwright::{Joinwright, KeySample};
