@@ -14,8 +14,9 @@ use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-use super::{Data, Effort, Ended, Ran, Task};
+use super::{Data, Effort, Ended, Joins, Ran, Task};
 use crate::interrupt::Interrupt;
+use crate::truth::sub_queries::SubQueries;
 
 /// A server that does not answer so soon is none.
 const TIME_TO_CONNECT: Duration = Duration::from_secs(10);
@@ -187,6 +188,25 @@ impl Postgres {
                 Some(rows) => Ended::Done(rows),
                 None => Ended::Failed("PostgreSQL's plan has no estimate".to_owned()),
             },
+            Ended::Failed(error) => Ended::Failed(error),
+            Ended::TimedOut => Ended::TimedOut,
+            Ended::Interrupted => Ended::Interrupted,
+        }
+    }
+
+    /// What the joins of the server's plan of a query join.
+    pub(super) async fn joins(
+        &mut self,
+        query: &SubQueries,
+        interrupt: &mut Interrupt,
+    ) -> Ended<Joins> {
+        let patience = self.timeout + TIME_TO_STOP;
+        let sql = query.over(|relation| load::folded(&relation.table));
+        let asked = self.ask(patience, interrupt, async |client| {
+            explain(client, "SUMMARY", &sql).await
+        });
+        match asked.await {
+            Ended::Done(plan) => Ended::Done(plan::joins(&plan["Plan"])),
             Ended::Failed(error) => Ended::Failed(error),
             Ended::TimedOut => Ended::TimedOut,
             Ended::Interrupted => Ended::Interrupted,
