@@ -3,6 +3,7 @@
 mod tpcds;
 mod tpch;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,19 @@ pub(crate) struct Recipe {
     /// About how many rows it will have, for the progress bar.
     pub(crate) expected_rows: u64,
     pub(crate) make: Box<dyn FnOnce() -> Box<dyn RecordBatchReader> + Send>,
+}
+
+/// By table the columns of its primary key, as the specifications of TPC-H and TPC-DS declare them.
+pub(crate) fn primary_keys(source: &Source) -> BTreeMap<String, Vec<String>> {
+    let keys = match source {
+        Source::TpcH(_) => &tpch::PRIMARY_KEYS[..],
+        Source::TpcDs(_) => &tpcds::PRIMARY_KEYS[..],
+        Source::Folder => &[],
+    };
+    let owned = |columns: &str| columns.split(' ').map(str::to_owned).collect();
+    let keys = keys.iter();
+    keys.map(|(table, columns)| ((*table).to_owned(), owned(columns)))
+        .collect()
 }
 
 /// Makes the data of a suite unless it is there; a suite that brings its data is left alone.
