@@ -1,5 +1,6 @@
 //! Made data: generates the tables of TPC-H and TPC-DS into a folder that is either whole or not there.
 
+mod fingerprint;
 mod tpcds;
 mod tpch;
 
@@ -18,6 +19,8 @@ use parquet::file::properties::WriterProperties;
 
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::suite::{Source, Suite};
+
+pub(crate) use fingerprint::data_record;
 
 /// Several row groups even in small tables, so that two threads can share a scan.
 const ROWS_PER_GROUP: usize = 128 * 1024;
