@@ -195,8 +195,8 @@ mod tests {
             mermaid_text("a % %%{b%%% c%"),
             "a % #37;#37;{b#37;#37;#37; c%"
         );
-        // Brackets, semicolons and arrows are text within quotes.
-        assert_eq!(mermaid_text("[é{漢}] --> n0; end"), "[é{漢}] --> n0; end");
+        // Brackets, semicolons and links are text within quotes.
+        assert_eq!(mermaid_text("[é{漢}] --- n0; end"), "[é{漢}] --- n0; end");
         assert_eq!(dot_text("a\"b\\N\n<b>"), "a\\\"b\\\\N <b>");
     }
 }

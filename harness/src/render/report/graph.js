@@ -42,6 +42,39 @@ function layout(count, edges) {
   return points.map(([x, y]) => [spread(x, left, right), spread(y, top, bottom)]);
 }
 
+/** Moves boxes apart that overlap, each by as little as it takes, and keeps them inside. A box reaches `wide` to both sides of its point,
+ * `up` and `down`. */
+function apart(points, boxes, width, height) {
+  const inside = (at) => {
+    const [point, box] = [points[at], boxes[at]];
+    point[0] = Math.max(box.wide, Math.min(width - box.wide, point[0]));
+    point[1] = Math.max(box.up, Math.min(height - box.down, point[1]));
+  };
+  for (let round = 0; round < 200; round++) {
+    let moved = false;
+    for (let a = 0; a < points.length; a++) {
+      for (let b = a + 1; b < points.length; b++) {
+        const [p, q] = points[a][1] <= points[b][1] ? [a, b] : [b, a];
+        const across = boxes[a].wide + boxes[b].wide - Math.abs(points[a][0] - points[b][0]);
+        const along = boxes[p].down + boxes[q].up - (points[q][1] - points[p][1]);
+        if (across <= 0.5 || along <= 0.5) continue;
+        moved = true;
+        if (across < along) {
+          const step = points[a][0] <= points[b][0] ? across / 2 : -across / 2;
+          points[a][0] -= step;
+          points[b][0] += step;
+        } else {
+          points[p][1] -= along / 2;
+          points[q][1] += along / 2;
+        }
+        inside(a);
+        inside(b);
+      }
+    }
+    if (!moved) break;
+  }
+}
+
 /** The graph of a region: discs grow with the rows of the table, the filled part with those that its predicates leave. */
 function joinGraph(region, width) {
   const places = new Map(region.relations.map((relation, at) => [relation.alias, at]));
@@ -68,6 +101,14 @@ function joinGraph(region, width) {
   const [side, top, bottom] = [Math.min(90, width / 6), 34, 48];
   const points = layout(count + hubs.length, springs).map(([x, y]) =>
     [side + x * (width - 2 * side), top + y * (height - top - bottom)]);
+  const largest = Math.max(10, ...region.relations.map((relation) => relation.base_rows || 0));
+  const radius = (count) => 5 + 15 * Math.log10(Math.max(1, count)) / Math.log10(largest);
+  const outers = region.relations.map((relation) => radius(Math.max(relation.base_rows || 0, relation.est_rows || 0)));
+  const boxes = region.relations.map((relation, at) => {
+    const words = Math.max(textWidth(shortened(relation.alias, 24), true), textWidth(rows(relation.est_rows)));
+    return { wide: Math.max(outers[at], words / 2) + 4, up: outers[at] + 3, down: outers[at] + 34 };
+  });
+  apart(points, [...boxes, ...hubs.map(() => ({ wide: 8, up: 8, down: 8 }))], width, height);
   const drawing = svg("svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "img",
     "aria-label": "Join graph of " + count + " relations" });
   for (const edge of edges) {
@@ -88,11 +129,9 @@ function joinGraph(region, width) {
     drawing.append(svg("g", {}, svg("title", {}, edge.predicate), lines,
       svg("rect", { x: x - 4, y: y - 4, width: 8, height: 8, style: "fill: var(--faint)" })));
   });
-  const largest = Math.max(10, ...region.relations.map((relation) => relation.base_rows || 0));
-  const radius = (count) => 5 + 15 * Math.log10(Math.max(1, count)) / Math.log10(largest);
   region.relations.forEach((relation, at) => {
     const [x, y] = points[at];
-    const outer = radius(Math.max(relation.base_rows || 0, relation.est_rows || 0));
+    const outer = outers[at];
     const tip = [(relation.table || "sub-plan") + ": " + rows(relation.base_rows) + " rows, " + rows(relation.est_rows) + " expected",
       ...relation.predicates].join("\n");
     drawing.append(svg("g", {}, svg("title", {}, tip),
