@@ -232,8 +232,7 @@ impl Page {
 
     /// A picture of the page, `longest` pixels of it at most.
     fn take_picture(&mut self, folder: &Path, name: &str, longest: u64) {
-        let size = self
-            .get("[document.documentElement.clientWidth, document.documentElement.scrollHeight]");
+        let size = self.get("[innerWidth, document.documentElement.scrollHeight]");
         let height = size[1].as_u64().unwrap().min(longest);
         let clip = json!({"x": 0, "y": 0, "width": size[0], "height": height, "scale": 1});
         let parameters = json!({"captureBeyondViewport": true, "clip": clip});
