@@ -347,7 +347,7 @@ async fn measure_all(
     folder.save(&run)?;
     folder.save_report(&run)?;
     print(&format!(
-        "{}results in {}\n",
+        "{}results in {}; open report.html there in a browser\n",
         table::render(&run, folder.samples()),
         folder.path().display()
     ))?;
