@@ -215,12 +215,54 @@ fn sync_folder(folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use arrow::row::{RowConverter, SortField};
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     fn rows(file: &Path) -> i64 {
         let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
         reader.metadata().file_metadata().num_rows()
+    }
+
+    /// Tables of more rows take long to make; their keys are as regular.
+    const FEW_ROWS: u64 = 100_000;
+
+    #[test]
+    fn rows_keep_to_their_primary_keys() {
+        for (source, recipes) in [
+            (Source::TpcH(0.01), tpch::recipes(0.01)),
+            (Source::TpcDs(1.0), tpcds::recipes(1.0).unwrap()),
+        ] {
+            let keys = primary_keys(&source);
+            assert_eq!(keys.len(), recipes.len());
+            for recipe in recipes {
+                let (table, few) = (recipe.table, recipe.expected_rows < FEW_ROWS);
+                let reader = (recipe.make)();
+                let schema = reader.schema();
+                let places = keys[table].iter().map(|key| schema.index_of(key));
+                let places: Vec<usize> = places.collect::<Result<_, _>>().unwrap();
+                let fields = places
+                    .iter()
+                    .map(|at| schema.field(*at).data_type().clone());
+                let fields = fields.map(SortField::new).collect();
+                let converter = RowConverter::new(fields).unwrap();
+                let mut seen = HashSet::new();
+                for batch in reader.take_while(|_| few) {
+                    let batch = batch.unwrap().project(&places).unwrap();
+                    assert!(
+                        batch.columns().iter().all(|c| c.null_count() == 0),
+                        "{table}"
+                    );
+                    let rows = converter.convert_columns(batch.columns()).unwrap();
+                    for row in &rows {
+                        assert!(seen.insert(row.owned()), "a key of {table} is there twice");
+                    }
+                }
+                assert_eq!(seen.is_empty(), !few, "{table}");
+            }
+        }
     }
 
     #[test]
