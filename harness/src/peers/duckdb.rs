@@ -67,6 +67,26 @@ pub(super) async fn start(
     Ok(process)
 }
 
+/// Asks, and understands the answer.
+async fn ask<T>(
+    process: &mut Process,
+    request: &Value,
+    patience: Duration,
+    interrupt: &mut Interrupt,
+    understand: impl FnOnce(&str) -> Result<T>,
+) -> Ended<T> {
+    let line = request.to_string();
+    match process.ask(&line, patience, interrupt).await {
+        Answer::Line(line) => match understand(&line) {
+            Ok(understood) => Ended::Done(understood),
+            Err(error) => Ended::Failed(crate::one_line(&error)),
+        },
+        Answer::Interrupted => Ended::Interrupted,
+        Answer::TimedOut => Ended::TimedOut,
+        Answer::Gone => Ended::Failed("duckdb ended".to_owned()),
+    }
+}
+
 /// Runs a query once.
 pub(super) async fn run(
     process: &mut Process,
@@ -75,16 +95,8 @@ pub(super) async fn run(
     timeout: Duration,
     interrupt: &mut Interrupt,
 ) -> Ended<Ran> {
-    let request = json!({"sql": sql, "explain": observe}).to_string();
-    match process.ask(&request, timeout, interrupt).await {
-        Answer::Line(line) => match understand(&line) {
-            Ok(ran) => Ended::Done(ran),
-            Err(error) => Ended::Failed(crate::one_line(&error)),
-        },
-        Answer::Interrupted => Ended::Interrupted,
-        Answer::TimedOut => Ended::TimedOut,
-        Answer::Gone => Ended::Failed("duckdb ended".to_owned()),
-    }
+    let request = json!({"sql": sql, "explain": observe});
+    ask(process, &request, timeout, interrupt, understand).await
 }
 
 /// The rows that it expects of a query.
@@ -94,16 +106,8 @@ pub(super) async fn estimate(
     timeout: Duration,
     interrupt: &mut Interrupt,
 ) -> Ended<f64> {
-    let request = json!({"estimate": sql}).to_string();
-    match process.ask(&request, timeout, interrupt).await {
-        Answer::Line(line) => match expected(&line) {
-            Ok(rows) => Ended::Done(rows),
-            Err(error) => Ended::Failed(crate::one_line(&error)),
-        },
-        Answer::Interrupted => Ended::Interrupted,
-        Answer::TimedOut => Ended::TimedOut,
-        Answer::Gone => Ended::Failed("duckdb ended".to_owned()),
-    }
+    let request = json!({"estimate": sql});
+    ask(process, &request, timeout, interrupt, expected).await
 }
 
 /// What the joins of its plan of a query join. Its plans name tables and not aliases, so a table that stands in the query again is read
@@ -116,16 +120,11 @@ pub(super) async fn joins(
 ) -> Ended<Joins> {
     let (names, copies) = own_names(query);
     let sql = query.over(|relation| names[&relation.alias].clone());
-    let request = json!({"estimate": sql, "copies": copies}).to_string();
-    match process.ask(&request, timeout, interrupt).await {
-        Answer::Line(line) => match joined(&line, &names) {
-            Ok(joins) => Ended::Done(joins),
-            Err(error) => Ended::Failed(crate::one_line(&error)),
-        },
-        Answer::Interrupted => Ended::Interrupted,
-        Answer::TimedOut => Ended::TimedOut,
-        Answer::Gone => Ended::Failed("duckdb ended".to_owned()),
-    }
+    let request = json!({"estimate": sql, "copies": copies});
+    let joins = ask(process, &request, timeout, interrupt, |line| {
+        joined(line, &names)
+    });
+    joins.await
 }
 
 /// By alias the table to read, each another one, and by copy its original.

@@ -86,6 +86,28 @@ enum Ended<T> {
     Interrupted,
 }
 
+impl<T> Ended<T> {
+    /// What comes of an answer.
+    fn and_then<U>(self, understand: impl FnOnce(T) -> Ended<U>) -> Ended<U> {
+        match self {
+            Self::Done(answer) => understand(answer),
+            Self::Failed(error) => Ended::Failed(error),
+            Self::TimedOut => Ended::TimedOut,
+            Self::Interrupted => Ended::Interrupted,
+        }
+    }
+
+    /// The answer to a question that has to have one.
+    fn answer(self, timeout: Duration) -> Result<T> {
+        match self {
+            Self::Done(answer) => Ok(answer),
+            Self::Failed(error) => bail!("{error}"),
+            Self::TimedOut => bail!("no answer within {} s", timeout.as_secs()),
+            Self::Interrupted => Err(Interrupted.into()),
+        }
+    }
+}
+
 /// One execution in another system. Times in milliseconds.
 struct Ran {
     planning_ms: f64,
@@ -239,12 +261,7 @@ impl Peer {
             System::DuckDb(process) => duckdb::estimate(process, sql, timeout, interrupt).await,
             System::Postgres(server) => server.estimate(sql, interrupt).await,
         };
-        match ended {
-            Ended::Done(rows) => Ok(rows),
-            Ended::Failed(error) => bail!("{error}"),
-            Ended::TimedOut => bail!("no answer within {} s", timeout.as_secs()),
-            Ended::Interrupted => Err(Interrupted.into()),
-        }
+        ended.answer(timeout)
     }
 
     /// What the joins of the system's own plan of a query join; `None` where the plan does not read each relation once.
@@ -254,12 +271,7 @@ impl Peer {
             System::DuckDb(process) => duckdb::joins(process, query, timeout, interrupt).await,
             System::Postgres(server) => server.joins(query, interrupt).await,
         };
-        let joins = match ended {
-            Ended::Done(joins) => joins,
-            Ended::Failed(error) => bail!("{error}"),
-            Ended::TimedOut => bail!("no answer within {} s", timeout.as_secs()),
-            Ended::Interrupted => return Err(Interrupted.into()),
-        };
+        let joins = ended.answer(timeout)?;
         let all: BTreeSet<String> = query.relations().iter().map(|r| r.alias.clone()).collect();
         Ok((all.len() < 2 || joins.contains(&all)).then_some(joins))
     }

@@ -44,7 +44,12 @@ struct Page {
 }
 
 impl Page {
-    fn start(chromium: &Path) -> Self {
+    /// Opens a browser; says so where there is none.
+    fn start() -> Option<Self> {
+        let Some(chromium) = chromium() else {
+            println!("skipped: no chromium, chromium-browser or google-chrome in PATH");
+            return None;
+        };
         let folder = TempDir::new().unwrap();
         let (to, from) = (folder.path().join("to"), folder.path().join("from"));
         assert!(
@@ -112,7 +117,7 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             page.call(&format!("{domain}.enable"), json!({}));
         }
-        page
+        Some(page)
     }
 
     fn send(&mut self, method: &str, parameters: Value) -> u64 {
@@ -277,15 +282,13 @@ const TITLE: &str = "document.querySelector('.title h2').textContent";
 
 #[test]
 fn the_report_works_in_a_browser() {
-    let Some(chromium) = chromium() else {
-        println!("skipped: no chromium, chromium-browser or google-chrome in PATH");
+    let Some(mut page) = Page::start() else {
         return;
     };
     let tiny = Tiny::write();
     write_run(&tiny);
     let file = tiny.folder().join("run/report.html");
     let data = embedded(&file);
-    let mut page = Page::start(&chromium);
     page.resize(1400, 1000);
     page.open(&file);
 
@@ -434,12 +437,10 @@ fn the_report_works_in_a_browser() {
 /// The page of an explanation is about one query, whatever its address says.
 #[test]
 fn an_explanation_works_in_a_browser() {
-    let Some(chromium) = chromium() else {
-        println!("skipped: no chromium, chromium-browser or google-chrome in PATH");
+    let Some(mut page) = Page::start() else {
         return;
     };
     let tiny = Tiny::write();
-    let mut page = Page::start(&chromium);
     page.resize(1400, 1000);
     for (name, option) in [
         ("explain", "--arm=joinwright"),
@@ -494,8 +495,7 @@ const OVERLAPS: &str = "(() => {
 /// `JOINWRIGHT_PICTURES=results/DATE-NAME cargo test --release --workspace --test cli -- pictures_of_a_run`, from the folder above `harness`.
 #[test]
 fn pictures_of_a_run() {
-    let Some(chromium) = chromium() else {
-        println!("skipped: no chromium, chromium-browser or google-chrome in PATH");
+    let Some(mut page) = Page::start() else {
         return;
     };
     let tiny = Tiny::write();
@@ -511,7 +511,6 @@ fn pictures_of_a_run() {
     joinwright(tiny.folder(), &arguments).ok();
     let data = embedded(&report);
     let query = best_query(&data);
-    let mut page = Page::start(&chromium);
     for (device, width, longest) in [("desktop", 1280, 1100), ("phone", 390, 2200)] {
         page.resize(width, 900);
         page.open(&report);

@@ -24,22 +24,31 @@ const BENCH: [&str; 10] = [
     "duckdb",
 ];
 
-#[test]
-fn duckdb_stands_in_the_same_table() {
+/// Whether DuckDB can be tried; says so if not.
+fn has_duckdb() -> bool {
     let installed = Command::new("python3")
         .args(["-c", "import duckdb"])
         .output();
-    if !installed.is_ok_and(|output| output.status.success()) {
+    let installed = installed.is_ok_and(|output| output.status.success());
+    if !installed {
         println!("skipped: python3 has no package duckdb");
+    }
+    installed
+}
+
+/// A query that DataFusion alone understands.
+fn add_foreign_query(tiny: &Tiny) {
+    let sql = "SELECT count(*), array_length(make_array(1)) FROM orders";
+    fs::write(tiny.suite().join("my queries/q3.sql"), sql).unwrap();
+}
+
+#[test]
+fn duckdb_stands_in_the_same_table() {
+    if !has_duckdb() {
         return;
     }
     let tiny = Tiny::write();
-    let broken = tiny.suite().join("my queries/q3.sql");
-    fs::write(
-        broken,
-        "SELECT count(*), array_length(make_array(1)) FROM orders",
-    )
-    .unwrap();
+    add_foreign_query(&tiny);
     let run = joinwright(tiny.folder(), &BENCH);
     assert_eq!(run.status, 0, "{}", run.stderr);
     let raw = check_run(tiny.folder(), "duckdb");
@@ -170,12 +179,7 @@ fn postgres_stands_in_the_same_table() {
         return;
     };
     let tiny = Tiny::write();
-    let broken = tiny.suite().join("my queries/q3.sql");
-    fs::write(
-        broken,
-        "SELECT count(*), array_length(make_array(1)) FROM orders",
-    )
-    .unwrap();
+    add_foreign_query(&tiny);
     let run = bench(tiny.folder(), &server.url());
     assert_eq!(run.status, 0, "{}", run.stderr);
     let raw = check_run(tiny.folder(), "postgres");
@@ -336,11 +340,7 @@ fn check_estimates(peer: &str, address: &str) {
 
 #[test]
 fn duckdb_estimates_the_same_sub_plans() {
-    let installed = Command::new("python3")
-        .args(["-c", "import duckdb"])
-        .output();
-    if !installed.is_ok_and(|output| output.status.success()) {
-        println!("skipped: python3 has no package duckdb");
+    if !has_duckdb() {
         return;
     }
     check_estimates("duckdb", "duckdb");
