@@ -124,6 +124,15 @@ pub(crate) fn p_error_of_joins(
     factor(joins.iter().map(rows).sum(), DpCcp.search(&problem).cost)
 }
 
+/// The P-error under C_out of the tree that a region has.
+pub(crate) fn p_error_of_tree(graph: &JoinGraph, tree: &JoinTree, truth: &TrueRows) -> Option<f64> {
+    let mut joins = BTreeSet::new();
+    tree.for_each_join(&mut |left, right| {
+        joins.insert(left.union(right));
+    });
+    p_error_of_joins(graph, tree, &joins, truth)
+}
+
 /// Without any row in the true intermediate results all plans are as good.
 fn factor(chosen: f64, best: f64) -> Option<f64> {
     (chosen.is_finite() && best.is_finite()).then(|| chosen.max(1.0) / best.max(1.0))
@@ -177,6 +186,13 @@ mod tests {
         };
         assert_eq!(error(&[&[1, 2], &[0, 1, 2]]), Some(1.0));
         assert_eq!(error(&[&[0, 1], &[0, 1, 2]]), Some(150.0 / 55.0));
+        let tree = |joins: [usize; 3]| {
+            let [a, b, c] = joins.map(JoinTree::Leaf);
+            let tree = JoinTree::join(JoinTree::join(a, b), c);
+            p_error_of_tree(&graph, &tree, &TrueRows(truth.clone()))
+        };
+        assert_eq!(tree([1, 2, 0]), Some(1.0));
+        assert_eq!(tree([0, 1, 2]), Some(150.0 / 55.0));
         // A product.
         assert_eq!(error(&[&[0, 2], &[0, 1, 2]]), Some(150.0 / 55.0));
     }

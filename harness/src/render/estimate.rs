@@ -39,7 +39,7 @@ pub(crate) struct ArmEstimates {
     pub(crate) estimated: Vec<(usize, Duration)>,
     /// By query, under C_out, where all connected sub-plans are known.
     pub(crate) p_errors: Vec<(String, f64)>,
-    /// The same of the plans that another system chooses by its own costs.
+    /// The same of the plans that the arm, or another system, really has.
     pub(crate) own_plans: Vec<(String, f64)>,
 }
 
@@ -122,14 +122,21 @@ fn levels(arms: &[ArmEstimates]) -> Grid {
 
 /// P-errors and times.
 fn plans(arms: &[ArmEstimates]) -> Grid {
-    let mut header = vec!["arm", "P-error", "p50", "p90", "max", "of"];
-    let mut left = vec![0, 5];
-    let peers = arms.iter().any(|arm| !arm.own_plans.is_empty());
-    if peers {
-        header.extend(["own plans", "p90", "max", "of"]);
-        left.push(header.len() - 1);
-    }
-    header.extend(["prepare p50", "max", "a sub-plan"]);
+    let header = [
+        "arm",
+        "P-error",
+        "p50",
+        "p90",
+        "max",
+        "of",
+        "own plans",
+        "p90",
+        "max",
+        "of",
+        "prepare p50",
+        "max",
+        "a sub-plan",
+    ];
     let line = |arm: &ArmEstimates| {
         let by_estimates = PErrors::of(&arm.p_errors);
         let mut line = vec![
@@ -140,11 +147,9 @@ fn plans(arms: &[ArmEstimates]) -> Grid {
             factor(by_estimates.max),
             by_estimates.worst,
         ];
-        if peers {
-            let own = PErrors::of(&arm.own_plans);
-            line.extend([own.mean, own.p90, own.max].map(factor));
-            line.push(own.worst);
-        }
+        let own = PErrors::of(&arm.own_plans);
+        line.extend([own.mean, own.p90, own.max].map(factor));
+        line.push(own.worst);
         let mut prepared: Vec<f64> = arm.prepared.iter().map(|p| p.1.as_secs_f64()).collect();
         prepared.sort_by(f64::total_cmp);
         let (sub_plans, elapsed) = arm.estimated.iter().fold((0, Duration::ZERO), |sum, one| {
@@ -161,9 +166,9 @@ fn plans(arms: &[ArmEstimates]) -> Grid {
         line
     };
     Grid {
-        header: header.into_iter().map(str::to_owned).collect(),
+        header: header.map(str::to_owned).to_vec(),
         rows: arms.iter().map(line).collect(),
-        left,
+        left: vec![0, 5, 9],
     }
 }
 

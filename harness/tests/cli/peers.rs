@@ -325,6 +325,13 @@ fn check_estimates(peer: &str, address: &str) {
     let (by_estimates, chosen): (f64, f64) = (own[1].parse().unwrap(), own[6].parse().unwrap());
     assert!(by_estimates >= 1.0 && chosen >= 1.0, "{own:?}");
     assert_eq!((own[5], own[9]), ("q2", "q2"));
+    let arm = Some(&"estimator=joinwright");
+    let own = lines().find(|line| line.first() == arm && line.contains(&"ms"));
+    let own: f64 = own.unwrap()[6].parse().unwrap();
+    assert!(
+        (1.0..1.1).contains(&own),
+        "the samples have all rows of q2's tables: {own}"
+    );
     let peers = estimates_of(tiny.folder(), peer);
     let names = |estimates: &[(String, f64)]| -> Vec<String> {
         estimates.iter().map(|(name, _)| name.clone()).collect()
