@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::bootstrap::{self, Interval, Resampled};
+use crate::comparability::differences;
 use crate::details::ArmDetails;
 use crate::quality::q_error;
 use crate::record::{Run, Sample, Status};
@@ -20,6 +21,8 @@ const SAME_ESTIMATE: f64 = 1.001;
 /// Two runs side by side, the first one before, the second one after.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
+    /// In what circumstances the runs differ, so that their times may not be comparable.
+    pub(crate) warnings: Vec<String>,
     /// By how much a time may grow, as a fraction.
     pub(crate) tolerance: f64,
     /// The arm that tells how fast the machine was in both runs: the first one, if it and DataFusion are the same. What it does not do
@@ -145,6 +148,7 @@ impl Comparison {
             queries.count() + usize::from(arm.regressed)
         });
         Self {
+            warnings: differences(before, after),
             tolerance,
             control: control.map(str::to_owned),
             regressions: regressions.sum(),

@@ -21,7 +21,8 @@ pub(crate) fn without_file_groups(plan: &str) -> String {
         let body = &rest[at + START.len()..];
         let end = body.find('}').unwrap_or(body.len());
         let mut names: Vec<&str> = body[..end]
-            .split(['[', ']', ',', ' '])
+            .split(['[', ']'])
+            .flat_map(|group| group.split(", "))
             .filter_map(file_name)
             .collect();
         names.sort_unstable();
@@ -86,6 +87,14 @@ mod tests {
         check("t.parquet", "u.parquet", false);
         check("projection=[a]", "projection=[b]", false);
         check("HashJoinExec", "SortMergeJoinExec", false);
+    }
+
+    #[test]
+    fn names_of_files_may_have_spaces() {
+        let text =
+            "file_groups={2 groups: [[a/tab le.parquet:0..5, b/x.parquet], [b/x.parquet]]}, p=[c]";
+        let expected = r#"files=["tab le.parquet", "x.parquet"], p=[c]"#;
+        assert_eq!(without_file_groups(text), expected);
     }
 
     #[test]

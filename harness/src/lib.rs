@@ -43,6 +43,7 @@ mod calibration;
 mod cli;
 mod cold;
 mod commands;
+mod comparability;
 mod compare;
 mod comparison;
 mod correlation;

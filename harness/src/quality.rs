@@ -2,13 +2,14 @@
 //!
 //! The q-error (Moerkotte, Neumann, Steidl, VLDB 2009) is the factor between the two, whichever is larger; fewer rows than one
 //! count as one. The P-error (Han et al., VLDB 2021) is the factor between the true costs of two plans: the best one by the
-//! estimates, and the best one there is.
+//! estimates, or the one that a system chooses by its own costs, and the best one there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use joinwright_optimizer::cost::Cout;
 use joinwright_optimizer::enumerate::{DpCcp, Enumerator, Problem};
 use joinwright_optimizer::estimate::{Cardinalities, Estimate, EstimateSource};
+use joinwright_optimizer::join_graph::JoinGraph;
 use joinwright_optimizer::join_tree::JoinTree;
 use joinwright_optimizer::query_graph::QueryGraph;
 use joinwright_optimizer::relset::RelSet;
@@ -95,13 +96,66 @@ pub(crate) fn p_error(
     let by_truth = problem(truth);
     let best = DpCcp.search(&by_truth).cost;
     let chosen = by_truth.tree_cost(&DpCcp.search(&problem(cardinalities)).tree);
-    // Without any row in the true intermediate results all plans are as good.
+    factor(chosen, best)
+}
+
+/// The P-error under C_out of a plan that somebody chose, by the sets of relations that it joins. Products of unconnected relations are
+/// allowed, and as large as they are.
+pub(crate) fn p_error_of_joins(
+    graph: &JoinGraph,
+    written: &JoinTree,
+    joins: &BTreeSet<RelSet>,
+    truth: &TrueRows,
+) -> Option<f64> {
+    let problem = Problem {
+        graph,
+        cardinalities: truth,
+        cost: &Cout,
+        written,
+        budget: u64::MAX,
+    };
+    let rows = |set: &RelSet| -> f64 {
+        let parts = connected_parts(graph, *set);
+        parts
+            .into_iter()
+            .map(|part| truth.estimate(part).rows)
+            .product()
+    };
+    factor(joins.iter().map(rows).sum(), DpCcp.search(&problem).cost)
+}
+
+/// The P-error under C_out of the tree that a region has.
+pub(crate) fn p_error_of_tree(graph: &JoinGraph, tree: &JoinTree, truth: &TrueRows) -> Option<f64> {
+    let mut joins = BTreeSet::new();
+    tree.for_each_join(&mut |left, right| {
+        joins.insert(left.union(right));
+    });
+    p_error_of_joins(graph, tree, &joins, truth)
+}
+
+/// Without any row in the true intermediate results all plans are as good.
+fn factor(chosen: f64, best: f64) -> Option<f64> {
     (chosen.is_finite() && best.is_finite()).then(|| chosen.max(1.0) / best.max(1.0))
+}
+
+fn connected_parts(graph: &JoinGraph, mut rest: RelSet) -> Vec<RelSet> {
+    let mut parts = vec![];
+    while let Some(first) = rest.first() {
+        let (mut part, mut around) = (RelSet::EMPTY, RelSet::single(first));
+        while !around.is_empty() {
+            part = part.union(around);
+            around = graph.neighborhood(part).intersect(rest);
+        }
+        rest = rest.minus(part);
+        parts.push(part);
+    }
+    parts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joinwright_optimizer::join_graph::EdgeKind;
 
     #[test]
     fn errors_of_small_numbers() {
@@ -109,6 +163,38 @@ mod tests {
         assert_eq!(q_error(20.0, 10.0), 2.0);
         assert_eq!(q_error(0.001, 0.0), 1.0);
         assert_eq!(q_error(0.5, 4.0), 4.0);
+    }
+
+    /// The chain 0 – 1 – 2, of 10 rows each: 0 with 1 has 100 rows, 1 with 2 has 5, all have 50.
+    #[test]
+    fn plans_are_judged_by_what_they_join() {
+        let edges = [(0, 1, EdgeKind::Equality), (1, 2, EdgeKind::Equality)];
+        let graph = JoinGraph::new(3, edges);
+        let set = |relations: &[usize]| relations.iter().copied().collect::<RelSet>();
+        let rows = [
+            (set(&[0, 1]), 100.0),
+            (set(&[1, 2]), 5.0),
+            (set(&[0, 1, 2]), 50.0),
+        ];
+        let mut truth = BTreeMap::from(rows);
+        truth.extend((0..3).map(|relation| (RelSet::single(relation), 10.0)));
+        let leaf = JoinTree::Leaf;
+        let written = JoinTree::join(JoinTree::join(leaf(0), leaf(1)), leaf(2));
+        let error = |joins: &[&[usize]]| {
+            let joins = joins.iter().map(|join| set(join)).collect();
+            p_error_of_joins(&graph, &written, &joins, &TrueRows(truth.clone()))
+        };
+        assert_eq!(error(&[&[1, 2], &[0, 1, 2]]), Some(1.0));
+        assert_eq!(error(&[&[0, 1], &[0, 1, 2]]), Some(150.0 / 55.0));
+        let tree = |joins: [usize; 3]| {
+            let [a, b, c] = joins.map(JoinTree::Leaf);
+            let tree = JoinTree::join(JoinTree::join(a, b), c);
+            p_error_of_tree(&graph, &tree, &TrueRows(truth.clone()))
+        };
+        assert_eq!(tree([1, 2, 0]), Some(1.0));
+        assert_eq!(tree([0, 1, 2]), Some(150.0 / 55.0));
+        // A product.
+        assert_eq!(error(&[&[0, 2], &[0, 1, 2]]), Some(150.0 / 55.0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a run leaves behind: `run.json`, `raw.csv`, and the README made from these two.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,22 @@ pub(crate) struct ArmRecord {
     pub(crate) options: BTreeMap<String, String>,
 }
 
+/// The files that a run read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DataRecord {
+    pub(crate) tables: usize,
+    pub(crate) bytes: u64,
+    /// Of names, sizes and footers.
+    pub(crate) fingerprint: String,
+}
+
+impl fmt::Display for DataRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (tables, bytes) = (self.tables, render::bytes(self.bytes));
+        write!(f, "{tables} tables of {bytes} ({})", self.fingerprint)
+    }
+}
+
 /// `run.json`: all about a run but its samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
@@ -113,6 +130,9 @@ pub(crate) struct Run {
     pub(crate) suite: String,
     /// Absent for data that was not made here.
     pub(crate) scale: Option<f64>,
+    /// Older runs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<DataRecord>,
     /// How many queries were to be run.
     pub(crate) queries: usize,
     pub(crate) runs: u32,
@@ -401,4 +421,38 @@ fn missing_folders(path: &Path) -> Vec<PathBuf> {
         .take_while(|folder| !folder.exists())
         .map(Path::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A run of one arm that has not begun.
+    pub(crate) fn empty_run() -> Run {
+        Run {
+            command: String::new(),
+            started: "2026-11-23T00:00:00Z".to_owned(),
+            finished: None,
+            interrupted: false,
+            resumed: vec![],
+            suite: "s".to_owned(),
+            scale: None,
+            data: None,
+            queries: 2,
+            runs: 1,
+            warmup: 0,
+            timeout_s: 60.0,
+            threads: 1,
+            cold: None,
+            seed: None,
+            arms: vec![ArmRecord {
+                name: "default".to_owned(),
+                options: BTreeMap::new(),
+            }],
+            versions: Versions::default(),
+            machine: Machine::default(),
+            summary: vec![],
+            details: vec![],
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::record::{Run, RunFolder, Sample, load};
+use crate::record::{DataRecord, Run, RunFolder, Sample, load};
 use crate::suite::Query;
 
 /// The run in `folder`, without what is not whole. It has to be the one that is `planned`: numbers of other arms, settings, or versions do
@@ -44,6 +44,17 @@ pub(crate) fn take_up(folder: &Path, planned: &Run, queries: &[Query]) -> Result
     samples.retain(|sample: &Sample| done.contains(sample.query.as_str()));
     let folder = RunFolder::reopen(folder, samples)?;
     Ok((folder, run))
+}
+
+/// Remembers what data a run reads; one that goes on has to read what it read before.
+pub(crate) fn check_data(run: &mut Run, data: DataRecord) -> Result<()> {
+    match &run.data {
+        Some(old) if *old != data => {
+            bail!("cannot go on: the data was {old}, and is {data}")
+        }
+        _ => run.data = Some(data),
+    }
+    Ok(())
 }
 
 /// Whether all queries of a run are recorded.
@@ -98,35 +109,7 @@ fn difference(run: &Run, planned: &Run) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Machine, Versions};
-    use crate::record::ArmRecord;
-
-    fn run() -> Run {
-        Run {
-            command: String::new(),
-            started: "2026-11-23T00:00:00Z".to_owned(),
-            finished: None,
-            interrupted: false,
-            resumed: vec![],
-            suite: "s".to_owned(),
-            scale: None,
-            queries: 2,
-            runs: 1,
-            warmup: 0,
-            timeout_s: 60.0,
-            threads: 1,
-            cold: None,
-            seed: None,
-            arms: vec![ArmRecord {
-                name: "default".to_owned(),
-                options: Default::default(),
-            }],
-            versions: Versions::default(),
-            machine: Machine::default(),
-            summary: vec![],
-            details: vec![],
-        }
-    }
+    use crate::record::tests::empty_run as run;
 
     #[test]
     fn other_runs_are_told_apart() {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::data;
+
 /// One query of a suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
@@ -39,7 +41,7 @@ pub(crate) struct Suite {
     pub(crate) queries: PathBuf,
     /// Key columns that the suite declares: `(table, column)`.
     pub(crate) keys: BTreeSet<(String, String)>,
-    /// By table the columns of the primary key that the suite declares.
+    /// By table the columns of the primary key that the suite declares, or the specification of its data.
     pub(crate) primary_keys: BTreeMap<String, Vec<String>>,
     /// The file of true cardinalities, if the suite has one.
     pub(crate) truth: Option<PathBuf>,
@@ -150,12 +152,12 @@ fn generated(name: &str, scale: f64, queries: Option<&Path>) -> Result<Suite> {
     };
     Ok(Suite {
         name: name.to_owned(),
+        primary_keys: data::primary_keys(&source),
         source,
         data: Path::new("data").join(format!("{name}-sf{scale}")),
         queries,
         // Their names tell.
         keys: BTreeSet::new(),
-        primary_keys: BTreeMap::new(),
         truth: None,
     })
 }

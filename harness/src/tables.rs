@@ -13,6 +13,25 @@ pub(crate) struct TablePath {
     pub(crate) path: PathBuf,
 }
 
+impl TablePath {
+    /// Its Parquet files, sorted.
+    pub(crate) fn files(&self) -> Result<Vec<String>> {
+        if self.path.is_file() {
+            return Ok(vec![self.path.display().to_string()]);
+        }
+        let reading = || format!("cannot read {}", self.path.display());
+        let mut files = vec![];
+        for entry in fs::read_dir(&self.path).with_context(reading)? {
+            let path = entry.with_context(reading)?.path();
+            if path.extension().is_some_and(|end| end == "parquet") {
+                files.push(path.display().to_string());
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
 /// Finds the tables of `folder`, sorted by name; a folder without any is an error that names it.
 pub(crate) fn find_tables(folder: &Path) -> Result<Vec<TablePath>> {
     let read = || format!("cannot read the data folder {}", folder.display());

@@ -15,6 +15,7 @@ use crate::arms_file::read_arms;
 use crate::bench::{Schedule, bench_query};
 use crate::cli::BenchArgs;
 use crate::cold::PageCache;
+use crate::data::data_record;
 use crate::details::QueryDetails;
 use crate::injection::QuerySessions;
 use crate::interrupt::{Interrupt, Interrupted};
@@ -124,7 +125,7 @@ impl Bench {
     fn run(&self, suite: &Suite, queries: &[Query], registry: &Registry) -> Result<Ended> {
         let (args, threads) = (&self.args, self.threads);
         // Before anything is timed, or even made: hours later is too late to learn that the disk is full.
-        let (folder, run) = open_folder(args, suite, self.planned(suite, queries), queries)?;
+        let (folder, mut run) = open_folder(args, suite, self.planned(suite, queries), queries)?;
         let workers = runtime(threads)?;
         // The queries have these threads to themselves. What watches them has its own, since a clock that waits for
         // a busy thread cannot end a query.
@@ -135,6 +136,7 @@ impl Bench {
         let result = control.block_on(async {
             let mut interrupt = Interrupt::listen();
             let prepared = prepare(suite, queries, &args.data, &mut interrupt).await?;
+            resume::check_data(&mut run, data_record(&prepared.tables)?)?;
             let arms = &self.arms;
             let open = |purpose| open_sessions(arms, suite, &prepared, registry, threads, purpose);
             let sessions = Sessions {
@@ -193,6 +195,7 @@ impl Bench {
             resumed: Vec::new(),
             suite: suite.name.clone(),
             scale: suite.scale(),
+            data: None,
             queries: queries.len(),
             runs: args.runs,
             // What is warm for a cold run is not what is timed.
@@ -344,7 +347,7 @@ async fn measure_all(
     folder.save(&run)?;
     folder.save_report(&run)?;
     print(&format!(
-        "{}results in {}\n",
+        "{}results in {}; open report.html there in a browser\n",
         table::render(&run, folder.samples()),
         folder.path().display()
     ))?;

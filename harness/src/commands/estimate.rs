@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use datafusion::common::TableReference;
-use joinwright_optimizer::EstimatedRegion;
 use joinwright_optimizer::Registry;
 use joinwright_optimizer::relset::RelSet;
 use joinwright_stats::Catalog;
@@ -21,7 +20,7 @@ use crate::injection::QuerySessions;
 use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
 use crate::peers::{self, Asked, Data, Effort, Peer, Task};
-use crate::quality::{TrueRows, p_error};
+use crate::quality::{TrueRows, p_error, p_error_of_tree};
 use crate::render::estimate::{ArmEstimates, Estimated, render};
 use crate::session::{Purpose, Session, known_parts};
 use crate::suite::{Query, Suite};
@@ -184,8 +183,18 @@ async fn estimate_arm(
                     .push(estimated(query, sub_plan, set, &estimate));
             }
             all.estimated.push((sub_plans, elapsed));
-            all.p_errors
-                .extend(plan_error(region, known).map(|error| (query.name.clone(), error)));
+            let all_relations = RelSet::first_n(region.graph.relations.len());
+            if !known.contains_key(&all_relations) {
+                continue;
+            }
+            let (graph, written) = (&region.graph, &region.written);
+            let truth = TrueRows(known);
+            let named = |error| (query.name.clone(), error);
+            let by_estimates = p_error(graph, written, region.cardinalities.as_ref(), &truth);
+            all.p_errors.extend(by_estimates.map(named));
+            // The order in which this arm joins, for which it may have more reasons than its estimates.
+            let own = p_error_of_tree(&graph.join_graph(), written, &truth);
+            all.own_plans.extend(own.map(named));
         }
     }
     Ok(all)
@@ -206,20 +215,6 @@ fn estimated(
         upper_bound: estimate.upper_bound,
         source: estimate.source.as_str(),
     }
-}
-
-fn plan_error(region: &EstimatedRegion, known: BTreeMap<RelSet, f64>) -> Option<f64> {
-    let all = RelSet::first_n(region.graph.relations.len());
-    if !known.contains_key(&all) {
-        return None;
-    }
-    let cardinalities = region.cardinalities.as_ref();
-    p_error(
-        &region.graph,
-        &region.written,
-        cardinalities,
-        &TrueRows(known),
-    )
 }
 
 fn write_lines(path: &Path, arms: &[ArmEstimates]) -> Result<()> {

@@ -152,6 +152,7 @@ fn page(
         resumed: vec![],
         suite: suite.name.clone(),
         scale: suite.scale(),
+        data: None,
         queries: 1,
         runs: samples.len() as u32,
         warmup: 0,

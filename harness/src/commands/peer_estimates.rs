@@ -1,14 +1,15 @@
 //! `estimate --peer`: what other systems estimate of the same sub-plans.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use joinwright_optimizer::EstimatedRegion;
+use joinwright_optimizer::relset::RelSet;
 
 use crate::peers::Peer;
-use crate::quality::{TrueRows, p_error};
+use crate::quality::{TrueRows, p_error, p_error_of_joins};
 use crate::render::estimate::{ArmEstimates, Estimated};
 use crate::session::Session;
 use crate::suite::Query;
@@ -89,9 +90,30 @@ async fn add_region(
     }
     all.estimated.push((known.len(), elapsed));
     let (graph, written) = (&region.graph, &region.written);
-    let error = p_error(graph, written, &TrueRows(guessed), &TrueRows(known));
+    let truth = TrueRows(known);
+    let error = p_error(graph, written, &TrueRows(guessed), &truth);
     all.p_errors
         .extend(error.map(|error| (query.name.clone(), error)));
+    let joined = graph.join_graph();
+    let joins = peer.chosen_joins(parts).await.with_context(|| {
+        let query = &query.name;
+        format!("{} does not plan query {query}", peer.name)
+    })?;
+    let joins: Option<BTreeSet<RelSet>> = joins.and_then(|joins| {
+        let place = |alias: &String| {
+            let mut relations = graph.relations.iter();
+            relations.position(|relation| relation.alias.to_lowercase() == *alias)
+        };
+        let sets = joins.iter();
+        sets.map(|join| join.iter().map(place).collect()).collect()
+    });
+    match joins.and_then(|joins| p_error_of_joins(&joined, written, &joins, &truth)) {
+        Some(error) => all.own_plans.push((query.name.clone(), error)),
+        None => crate::complain(&format!(
+            "{}'s own plan of query {} cannot be judged: it does not join the same relations",
+            peer.name, query.name
+        )),
+    }
     Ok(())
 }
 

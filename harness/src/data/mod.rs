@@ -1,8 +1,10 @@
 //! Made data: generates the tables of TPC-H and TPC-DS into a folder that is either whole or not there.
 
+mod fingerprint;
 mod tpcds;
 mod tpch;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use parquet::file::properties::WriterProperties;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::suite::{Source, Suite};
 
+pub(crate) use fingerprint::data_record;
+
 /// Several row groups even in small tables, so that two threads can share a scan.
 const ROWS_PER_GROUP: usize = 128 * 1024;
 
@@ -27,6 +31,19 @@ pub(crate) struct Recipe {
     /// About how many rows it will have, for the progress bar.
     pub(crate) expected_rows: u64,
     pub(crate) make: Box<dyn FnOnce() -> Box<dyn RecordBatchReader> + Send>,
+}
+
+/// By table the columns of its primary key, as the specifications of TPC-H and TPC-DS declare them.
+pub(crate) fn primary_keys(source: &Source) -> BTreeMap<String, Vec<String>> {
+    let keys = match source {
+        Source::TpcH(_) => &tpch::PRIMARY_KEYS[..],
+        Source::TpcDs(_) => &tpcds::PRIMARY_KEYS[..],
+        Source::Folder => &[],
+    };
+    let owned = |columns: &str| columns.split(' ').map(str::to_owned).collect();
+    let keys = keys.iter();
+    keys.map(|(table, columns)| ((*table).to_owned(), owned(columns)))
+        .collect()
 }
 
 /// Makes the data of a suite unless it is there; a suite that brings its data is left alone.
@@ -198,12 +215,54 @@ fn sync_folder(folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use arrow::row::{RowConverter, SortField};
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     fn rows(file: &Path) -> i64 {
         let reader = SerializedFileReader::new(File::open(file).unwrap()).unwrap();
         reader.metadata().file_metadata().num_rows()
+    }
+
+    /// Tables of more rows take long to make; their keys are as regular.
+    const FEW_ROWS: u64 = 100_000;
+
+    #[test]
+    fn rows_keep_to_their_primary_keys() {
+        for (source, recipes) in [
+            (Source::TpcH(0.01), tpch::recipes(0.01)),
+            (Source::TpcDs(1.0), tpcds::recipes(1.0).unwrap()),
+        ] {
+            let keys = primary_keys(&source);
+            assert_eq!(keys.len(), recipes.len());
+            for recipe in recipes {
+                let (table, few) = (recipe.table, recipe.expected_rows < FEW_ROWS);
+                let reader = (recipe.make)();
+                let schema = reader.schema();
+                let places = keys[table].iter().map(|key| schema.index_of(key));
+                let places: Vec<usize> = places.collect::<Result<_, _>>().unwrap();
+                let fields = places
+                    .iter()
+                    .map(|at| schema.field(*at).data_type().clone());
+                let fields = fields.map(SortField::new).collect();
+                let converter = RowConverter::new(fields).unwrap();
+                let mut seen = HashSet::new();
+                for batch in reader.take_while(|_| few) {
+                    let batch = batch.unwrap().project(&places).unwrap();
+                    assert!(
+                        batch.columns().iter().all(|c| c.null_count() == 0),
+                        "{table}"
+                    );
+                    let rows = converter.convert_columns(batch.columns()).unwrap();
+                    for row in &rows {
+                        assert!(seen.insert(row.owned()), "a key of {table} is there twice");
+                    }
+                }
+                assert_eq!(seen.is_empty(), !few, "{table}");
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,18 @@ use tpchgen_arrow::{
 
 use super::Recipe;
 
+/// Of each table, the columns with spaces between them (TPC-H 3.0.1, 1.4.2).
+pub(super) const PRIMARY_KEYS: [(&str, &str); 8] = [
+    ("region", "r_regionkey"),
+    ("nation", "n_nationkey"),
+    ("supplier", "s_suppkey"),
+    ("customer", "c_custkey"),
+    ("part", "p_partkey"),
+    ("partsupp", "ps_partkey ps_suppkey"),
+    ("orders", "o_orderkey"),
+    ("lineitem", "l_orderkey l_linenumber"),
+];
+
 /// How to make each table at a scale factor.
 pub(super) fn recipes(scale: f64) -> Vec<Recipe> {
     fn recipe<R: RecordBatchReader + 'static>(

@@ -4,12 +4,11 @@ mod duckdb;
 mod postgres;
 mod process;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use serde_json::Value;
 
 use crate::bench::{Attempt, Done, Rows, Runner};
 use crate::cold::PageCache;
@@ -21,6 +20,7 @@ use crate::rows::{Digest, Table};
 use crate::shape::Shape;
 use crate::suite::{Query, Suite};
 use crate::tables::TablePath;
+use crate::truth::sub_queries::SubQueries;
 use postgres::Postgres;
 use process::Process;
 
@@ -75,12 +75,37 @@ enum System {
     Postgres(Box<Postgres>),
 }
 
+/// By join of a plan the aliases of the relations that it joins, in lower case.
+pub(crate) type Joins = BTreeSet<BTreeSet<String>>;
+
 /// How a question to a system ended.
 enum Ended<T> {
     Done(T),
     Failed(String),
     TimedOut,
     Interrupted,
+}
+
+impl<T> Ended<T> {
+    /// What comes of an answer.
+    fn and_then<U>(self, understand: impl FnOnce(T) -> Ended<U>) -> Ended<U> {
+        match self {
+            Self::Done(answer) => understand(answer),
+            Self::Failed(error) => Ended::Failed(error),
+            Self::TimedOut => Ended::TimedOut,
+            Self::Interrupted => Ended::Interrupted,
+        }
+    }
+
+    /// The answer to a question that has to have one.
+    fn answer(self, timeout: Duration) -> Result<T> {
+        match self {
+            Self::Done(answer) => Ok(answer),
+            Self::Failed(error) => bail!("{error}"),
+            Self::TimedOut => bail!("no answer within {} s", timeout.as_secs()),
+            Self::Interrupted => Err(Interrupted.into()),
+        }
+    }
 }
 
 /// One execution in another system. Times in milliseconds.
@@ -168,24 +193,25 @@ pub(crate) fn without_password(argument: &str) -> String {
     kept
 }
 
-/// The Parquet files of a table, sorted.
-fn files_of(path: &Path) -> Result<Vec<String>> {
-    if path.is_file() {
-        return Ok(vec![path.display().to_string()]);
+/// Adds what is joined in a part of a plan, whose operators have these inputs and perhaps a relation; the result are its relations.
+/// What joins a relation with something else, such as a list of values, is no join.
+fn add_joins<'a>(
+    node: &'a Value,
+    inputs: impl Fn(&'a Value) -> &'a [Value] + Copy,
+    relation: &impl Fn(&'a Value) -> Option<String>,
+    joins: &mut Joins,
+) -> BTreeSet<String> {
+    let mut below: BTreeSet<String> = relation(node).into_iter().collect();
+    let mut parts = 0;
+    for input in inputs(node) {
+        let more = add_joins(input, inputs, relation, joins);
+        parts += usize::from(!more.is_empty());
+        below.extend(more);
     }
-    let reading = || format!("cannot read {}", path.display());
-    let mut files = vec![];
-    for entry in fs::read_dir(path).with_context(reading)? {
-        let path = entry.with_context(reading)?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "parquet")
-        {
-            files.push(path.display().to_string());
-        }
+    if parts > 1 {
+        joins.insert(below.clone());
     }
-    files.sort();
-    Ok(files)
+    below
 }
 
 impl Peer {
@@ -235,12 +261,19 @@ impl Peer {
             System::DuckDb(process) => duckdb::estimate(process, sql, timeout, interrupt).await,
             System::Postgres(server) => server.estimate(sql, interrupt).await,
         };
-        match ended {
-            Ended::Done(rows) => Ok(rows),
-            Ended::Failed(error) => bail!("{error}"),
-            Ended::TimedOut => bail!("no answer within {} s", timeout.as_secs()),
-            Ended::Interrupted => Err(Interrupted.into()),
-        }
+        ended.answer(timeout)
+    }
+
+    /// What the joins of the system's own plan of a query join; `None` where the plan does not read each relation once.
+    pub(crate) async fn chosen_joins(&mut self, query: &SubQueries) -> Result<Option<Joins>> {
+        let (timeout, interrupt) = (self.timeout, &mut self.interrupt);
+        let ended = match &mut self.system {
+            System::DuckDb(process) => duckdb::joins(process, query, timeout, interrupt).await,
+            System::Postgres(server) => server.joins(query, interrupt).await,
+        };
+        let joins = ended.answer(timeout)?;
+        let all: BTreeSet<String> = query.relations().iter().map(|r| r.alias.clone()).collect();
+        Ok((all.len() < 2 || joins.contains(&all)).then_some(joins))
     }
 
     fn done(&mut self, query: &Query, ran: Ran) -> Done {

@@ -8,6 +8,13 @@ use crate::report::{Ratio, Verdict};
 /// For each arm the queries that differ, and what they add up to.
 pub(crate) fn render(comparison: &Comparison) -> String {
     let mut out = String::new();
+    if !comparison.warnings.is_empty() {
+        out.push_str("WARNING: the runs differ in more than what ran, so their times may not be comparable\n");
+        for warning in &comparison.warnings {
+            out.push_str(&format!("  {warning}\n"));
+        }
+        out.push('\n');
+    }
     for arm in &comparison.arms {
         out.push_str(&render_arm(arm));
         out.push('\n');

@@ -39,6 +39,8 @@ pub(crate) struct ArmEstimates {
     pub(crate) estimated: Vec<(usize, Duration)>,
     /// By query, under C_out, where all connected sub-plans are known.
     pub(crate) p_errors: Vec<(String, f64)>,
+    /// The same of the plans that the arm, or another system, really has.
+    pub(crate) own_plans: Vec<(String, f64)>,
 }
 
 impl ArmEstimates {
@@ -49,6 +51,7 @@ impl ArmEstimates {
             prepared: vec![],
             estimated: vec![],
             p_errors: vec![],
+            own_plans: vec![],
         }
     }
 
@@ -126,40 +129,73 @@ fn plans(arms: &[ArmEstimates]) -> Grid {
         "p90",
         "max",
         "of",
+        "own plans",
+        "p90",
+        "max",
+        "of",
         "prepare p50",
         "max",
         "a sub-plan",
     ];
     let line = |arm: &ArmEstimates| {
-        let mut errors: Vec<f64> = arm.p_errors.iter().map(|error| error.1).collect();
-        errors.sort_by(f64::total_cmp);
-        let logs: f64 = errors.iter().map(|error| error.ln()).sum();
-        let mean = (logs / errors.len() as f64).exp();
+        let by_estimates = PErrors::of(&arm.p_errors);
+        let mut line = vec![
+            arm.arm.clone(),
+            factor(by_estimates.mean),
+            factor(by_estimates.p50),
+            factor(by_estimates.p90),
+            factor(by_estimates.max),
+            by_estimates.worst,
+        ];
+        let own = PErrors::of(&arm.own_plans);
+        line.extend([own.mean, own.p90, own.max].map(factor));
+        line.push(own.worst);
         let mut prepared: Vec<f64> = arm.prepared.iter().map(|p| p.1.as_secs_f64()).collect();
         prepared.sort_by(f64::total_cmp);
         let (sub_plans, elapsed) = arm.estimated.iter().fold((0, Duration::ZERO), |sum, one| {
             (sum.0 + one.0, sum.1 + one.1)
         });
-        let worst = arm.p_errors.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        vec![
-            arm.arm.clone(),
-            factor(mean),
-            factor(percentile(&errors, 0.5)),
-            factor(percentile(&errors, 0.9)),
-            factor(percentile(&errors, 1.0)),
-            worst.map(|worst| worst.0.clone()).unwrap_or_default(),
+        line.extend([
             milliseconds(percentile(&prepared, 0.5)),
             milliseconds(percentile(&prepared, 1.0)),
             format!(
                 "{:.2} µs",
                 elapsed.as_secs_f64() * 1e6 / sub_plans.max(1) as f64
             ),
-        ]
+        ]);
+        line
     };
     Grid {
         header: header.map(str::to_owned).to_vec(),
         rows: arms.iter().map(line).collect(),
-        left: vec![0, 5],
+        left: vec![0, 5, 9],
+    }
+}
+
+/// P-errors of many queries.
+struct PErrors {
+    /// Geometric.
+    mean: f64,
+    p50: f64,
+    p90: f64,
+    max: f64,
+    /// The query that has the largest.
+    worst: String,
+}
+
+impl PErrors {
+    fn of(queries: &[(String, f64)]) -> Self {
+        let mut errors: Vec<f64> = queries.iter().map(|query| query.1).collect();
+        errors.sort_by(f64::total_cmp);
+        let logs: f64 = errors.iter().map(|error| error.ln()).sum();
+        let worst = queries.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        Self {
+            mean: (logs / errors.len() as f64).exp(),
+            p50: percentile(&errors, 0.5),
+            p90: percentile(&errors, 0.9),
+            max: percentile(&errors, 1.0),
+            worst: worst.map(|worst| worst.0.clone()).unwrap_or_default(),
+        }
     }
 }
 

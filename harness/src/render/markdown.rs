@@ -58,6 +58,13 @@ fn conditions(run: &Run) -> String {
     let mut lines = vec![
         ("started", run.started.clone()),
         ("finished", run.finished.clone().unwrap_or_default()),
+        (
+            "data",
+            run.data
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        ),
         ("timeout", format!("{} s a sample", run.timeout_s)),
         (
             "cold",
@@ -138,6 +145,7 @@ mod tests {
             resumed: vec![],
             suite: "tpch".to_owned(),
             scale: Some(0.1),
+            data: None,
             queries: 3,
             runs: 2,
             warmup: 1,

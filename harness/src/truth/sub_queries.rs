@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use anyhow::{Result, bail};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, SetExpr, Statement as SqlStatement,
-    TableFactor, visit_expressions,
+    BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, Query as SqlQuery, SetExpr,
+    Statement as SqlStatement, TableAlias, TableFactor, TableWithJoins, visit_expressions,
 };
 
 use crate::measure::parse;
@@ -21,11 +21,24 @@ pub(crate) type Columns = BTreeMap<String, Vec<String>>;
 /// The relations and predicates of one query.
 #[derive(Debug)]
 pub(crate) struct SubQueries {
-    /// In the order of the query: an alias in lower case, and what FROM says of it. PostgreSQL's estimates depend on that order.
-    relations: Vec<(String, String)>,
+    query: SqlQuery,
+    /// In the order of the query: PostgreSQL's estimates depend on it.
+    relations: Vec<Relation>,
     predicates: Vec<Predicate>,
     /// Columns that are equal by written predicates, or by several of them: with the alias of each.
     classes: Vec<BTreeSet<Column>>,
+}
+
+/// A relation of FROM.
+#[derive(Debug)]
+pub(crate) struct Relation {
+    /// In lower case.
+    pub(crate) alias: String,
+    pub(crate) table: String,
+    /// What predicates call it.
+    name: Ident,
+    /// What FROM says of it.
+    text: String,
 }
 
 /// A column: the alias of its relation in lower case, and its text.
@@ -51,7 +64,7 @@ impl SubQueries {
         let SqlStatement::Query(query) = *statement else {
             bail!("it is not a query");
         };
-        let SetExpr::Select(select) = *query.body else {
+        let SetExpr::Select(select) = query.body.as_ref() else {
             bail!("it is not one SELECT");
         };
         if query.with.is_some() {
@@ -72,12 +85,20 @@ impl SubQueries {
             };
             let table = name.0.last().and_then(|part| part.as_ident());
             let table = table.map_or_else(|| name.to_string(), |table| table.value.clone());
+            let own = name.0.last().and_then(|part| part.as_ident());
+            let own = own.cloned().unwrap_or_else(|| Ident::new(&table));
+            let called = alias.as_ref().map_or(own, |alias| alias.name.clone());
             let alias = alias.as_ref().map_or(&table, |alias| &alias.name.value);
             let alias = alias.to_lowercase();
-            if tables.insert(alias.clone(), table).is_some() {
+            if tables.insert(alias.clone(), table.clone()).is_some() {
                 bail!("it has two relations `{alias}`");
             }
-            relations.push((alias, factor.to_string()));
+            relations.push(Relation {
+                alias,
+                table,
+                name: called,
+                text: factor.to_string(),
+            });
             Ok(())
         };
         for item in &select.from {
@@ -100,6 +121,7 @@ impl SubQueries {
         let predicates = predicates.collect::<Result<Vec<_>>>()?;
         Ok(Self {
             classes: classes(&predicates),
+            query: *query,
             relations,
             predicates,
         })
@@ -109,26 +131,57 @@ impl SubQueries {
     pub(crate) fn sql(&self, sub_plan: &str) -> Option<String> {
         let aliases: BTreeSet<String> = sub_plan.split('+').map(str::to_lowercase).collect();
         let named = self.relations.iter();
-        let named = named.filter(|(alias, _)| aliases.contains(alias));
-        let relations: Vec<&str> = named.map(|(_, text)| text.as_str()).collect();
-        if relations.len() < aliases.len() {
-            return None;
+        let named = named.filter(|relation| aliases.contains(&relation.alias));
+        let relations: Vec<&str> = named.map(|relation| relation.text.as_str()).collect();
+        (relations.len() == aliases.len()).then(|| self.select(&relations, &aliases))
+    }
+
+    /// All relations, in the order of the query.
+    pub(crate) fn relations(&self) -> &[Relation] {
+        &self.relations
+    }
+
+    /// The query itself, where each relation is read from the table that `table_of` names.
+    pub(crate) fn over(&self, table_of: impl Fn(&Relation) -> String) -> String {
+        let mut query = self.query.clone();
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            let factors = select.from.iter_mut().flat_map(factors);
+            for (factor, relation) in factors.zip(&self.relations) {
+                if let TableFactor::Table { name, alias, .. } = factor {
+                    let called = || TableAlias {
+                        explicit: true,
+                        name: relation.name.clone(),
+                        columns: vec![],
+                        at: None,
+                    };
+                    alias.get_or_insert_with(called);
+                    *name = vec![Ident::with_quote('"', table_of(relation))].into();
+                }
+            }
         }
-        let own = || {
-            let inside = |predicate: &&Predicate| predicate.aliases.is_subset(&aliases);
-            self.predicates.iter().filter(inside)
-        };
-        let mut conjuncts: Vec<String> = own().map(|predicate| predicate.text.clone()).collect();
-        let written: Vec<&Predicate> = own().collect();
+        query.to_string()
+    }
+
+    /// A query of some relations, by what FROM is to say of them.
+    fn select(&self, from: &[&str], aliases: &BTreeSet<String>) -> String {
+        let inside = |predicate: &&Predicate| predicate.aliases.is_subset(aliases);
+        let written: Vec<&Predicate> = self.predicates.iter().filter(inside).collect();
+        let mut conjuncts: Vec<String> = written.iter().map(|p| p.text.clone()).collect();
         for class in &self.classes {
-            conjuncts.extend(implied(class, &aliases, &written));
+            conjuncts.extend(implied(class, aliases, &written));
         }
-        let mut sql = format!("SELECT 1 FROM {}", relations.join(", "));
+        let mut sql = format!("SELECT 1 FROM {}", from.join(", "));
         if !conjuncts.is_empty() {
             sql.push_str(&format!(" WHERE {}", conjuncts.join(" AND ")));
         }
-        Some(sql)
+        sql
     }
+}
+
+/// What a part of FROM joins, in the order of the text.
+fn factors(from: &mut TableWithJoins) -> impl Iterator<Item = &mut TableFactor> {
+    let joins = from.joins.iter_mut().map(|join| &mut join.relation);
+    std::iter::once(&mut from.relation).chain(joins)
 }
 
 /// The equalities that hold between columns of a class though no written one inside says so.
@@ -332,6 +385,18 @@ mod tests {
         let both = "SELECT 1 FROM t, U WHERE x = z AND W > 1 AND y = 2";
         assert_eq!(sub_plan(sql, "U+t").unwrap(), both);
         assert_eq!(sub_plan(sql, "U").unwrap(), "SELECT 1 FROM U WHERE W > 1");
+    }
+
+    #[test]
+    fn relations_may_be_read_from_elsewhere() {
+        let sql =
+            "SELECT min(a.x) FROM t a JOIN t \"B\" ON a.x = \"B\".x, U WHERE U.z = a.y LIMIT 1";
+        let query = SubQueries::parse(sql, &columns()).unwrap();
+        let table = |relation: &Relation| format!("{}_{}", relation.table, relation.alias);
+        assert_eq!(
+            query.over(table),
+            r#"SELECT min(a.x) FROM "t_a" a JOIN "t_b" "B" ON a.x = "B".x, "U_u" AS U WHERE U.z = a.y LIMIT 1"#
+        );
     }
 
     #[test]

@@ -44,7 +44,12 @@ struct Page {
 }
 
 impl Page {
-    fn start(chromium: &Path) -> Self {
+    /// Opens a browser; says so where there is none.
+    fn start() -> Option<Self> {
+        let Some(chromium) = chromium() else {
+            println!("skipped: no chromium, chromium-browser or google-chrome in PATH");
+            return None;
+        };
         let folder = TempDir::new().unwrap();
         let (to, from) = (folder.path().join("to"), folder.path().join("from"));
         assert!(
@@ -112,7 +117,7 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             page.call(&format!("{domain}.enable"), json!({}));
         }
-        page
+        Some(page)
     }
 
     fn send(&mut self, method: &str, parameters: Value) -> u64 {
@@ -223,19 +228,23 @@ impl Page {
         self.call("Emulation.setDeviceMetricsOverride", parameters);
     }
 
-    /// Keeps a picture if `JOINWRIGHT_SCREENSHOTS` names a folder for it.
+    /// Keeps a picture of the whole page if `JOINWRIGHT_SCREENSHOTS` names a folder for it.
     fn picture(&mut self, name: &str) {
-        let Some(folder) = std::env::var_os("JOINWRIGHT_SCREENSHOTS") else {
-            return;
-        };
-        let size = self
-            .get("[document.documentElement.clientWidth, document.documentElement.scrollHeight]");
-        let clip = json!({"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1});
+        if let Some(folder) = std::env::var_os("JOINWRIGHT_SCREENSHOTS") {
+            self.take_picture(Path::new(&folder), name, u64::MAX);
+        }
+    }
+
+    /// A picture of the page, `longest` pixels of it at most.
+    fn take_picture(&mut self, folder: &Path, name: &str, longest: u64) {
+        let size = self.get("[innerWidth, document.documentElement.scrollHeight]");
+        let height = size[1].as_u64().unwrap().min(longest);
+        let clip = json!({"x": 0, "y": 0, "width": size[0], "height": height, "scale": 1});
         let parameters = json!({"captureBeyondViewport": true, "clip": clip});
         let picture = self.call("Page.captureScreenshot", parameters);
         let bytes = decoded(picture["data"].as_str().unwrap());
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join(format!("{name}.png")), bytes).unwrap();
     }
 }
 
@@ -273,15 +282,13 @@ const TITLE: &str = "document.querySelector('.title h2').textContent";
 
 #[test]
 fn the_report_works_in_a_browser() {
-    let Some(chromium) = chromium() else {
-        println!("skipped: no chromium, chromium-browser or google-chrome in PATH");
+    let Some(mut page) = Page::start() else {
         return;
     };
     let tiny = Tiny::write();
     write_run(&tiny);
     let file = tiny.folder().join("run/report.html");
     let data = embedded(&file);
-    let mut page = Page::start(&chromium);
     page.resize(1400, 1000);
     page.open(&file);
 
@@ -430,12 +437,10 @@ fn the_report_works_in_a_browser() {
 /// The page of an explanation is about one query, whatever its address says.
 #[test]
 fn an_explanation_works_in_a_browser() {
-    let Some(chromium) = chromium() else {
-        println!("skipped: no chromium, chromium-browser or google-chrome in PATH");
+    let Some(mut page) = Page::start() else {
         return;
     };
     let tiny = Tiny::write();
-    let mut page = Page::start(&chromium);
     page.resize(1400, 1000);
     for (name, option) in [
         ("explain", "--arm=joinwright"),
@@ -464,4 +469,96 @@ fn an_explanation_works_in_a_browser() {
     assert!(width.as_u64().unwrap() <= 390);
     page.picture("explain phone");
     assert!(page.faults.is_empty(), "{:#?}", page.faults);
+}
+
+/// Larger files are no good in a repository.
+const LARGEST_PICTURE: u64 = 250 * 1024;
+
+/// Texts of a line of a plan, and those of a join graph, that lie on each other.
+const OVERLAPS: &str = "(() => {
+    const found = [];
+    const look = (texts) => {
+        const boxes = texts.map((text) => text.getBoundingClientRect());
+        for (let a = 0; a < boxes.length; a++) for (let b = 0; b < a; b++) {
+            const across = Math.min(boxes[a].right, boxes[b].right) - Math.max(boxes[a].left, boxes[b].left);
+            const along = Math.min(boxes[a].bottom, boxes[b].bottom) - Math.max(boxes[a].top, boxes[b].top);
+            if (across > 1 && along > 4) found.push(texts[a].textContent + ' | ' + texts[b].textContent);
+        }
+    };
+    document.querySelectorAll('svg[role=tree] .row').forEach((row) => look([...row.querySelectorAll('text')]));
+    document.querySelectorAll('svg[aria-label^=\"Join graph\"]').forEach((graph) => look([...graph.querySelectorAll('text')]));
+    return found;
+})()";
+
+/// The pictures of a run: overview and one query, at the width of a desktop and of a phone, in `docs/` of the run's folder. Those of a run
+/// that is kept are made by
+/// `JOINWRIGHT_PICTURES=results/DATE-NAME cargo test --release --workspace --test cli -- pictures_of_a_run`, from the folder above `harness`.
+#[test]
+fn pictures_of_a_run() {
+    let Some(mut page) = Page::start() else {
+        return;
+    };
+    let tiny = Tiny::write();
+    let run = match std::env::var_os("JOINWRIGHT_PICTURES") {
+        Some(kept) => Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(kept),
+        None => {
+            write_run(&tiny);
+            tiny.folder().join("run")
+        }
+    };
+    let report = tiny.folder().join("pictures.html");
+    let arguments = ["report", run.to_str().unwrap(), "--out", "pictures.html"];
+    joinwright(tiny.folder(), &arguments).ok();
+    let data = embedded(&report);
+    let query = best_query(&data);
+    for (device, width, longest) in [("desktop", 1280, 1100), ("phone", 390, 2200)] {
+        page.resize(width, 900);
+        page.open(&report);
+        page.act("document.documentElement.dataset.theme = 'light'", "0");
+        for (name, hash) in [
+            ("overview", "#".to_owned()),
+            ("query", format!("#q={query}")),
+        ] {
+            page.act(&format!("location.hash = '{hash}'"), "0");
+            let there = match name {
+                "query" => format!(
+                    "(document.querySelector('.title h2') || {{}}).textContent === '{query}'"
+                ),
+                _ => "document.querySelector('.tile') !== null".to_owned(),
+            };
+            page.wait_for(&there);
+            let wide = page.get("document.documentElement.scrollWidth");
+            assert!(
+                wide.as_u64().unwrap() <= u64::from(width),
+                "{name} is {wide} wide"
+            );
+            assert_eq!(page.get(OVERLAPS), json!([]), "{name} {device}");
+            page.take_picture(&run.join("docs"), &format!("{name}-{device}"), longest);
+            let file = run.join(format!("docs/{name}-{device}.png"));
+            let bytes = fs::metadata(&file).unwrap().len();
+            assert!(
+                (5_000..LARGEST_PICTURE).contains(&bytes),
+                "{file:?} has {bytes} bytes"
+            );
+        }
+    }
+    assert!(page.faults.is_empty(), "{:#?}", page.faults);
+}
+
+/// The query with a plain name that gained most from another plan.
+fn best_query(data: &Value) -> String {
+    let queries = data["queries"].as_array().unwrap().iter();
+    let ratio = |query: &Value| query["arms"][1]["against_first"]["ratio"].as_f64();
+    let plain = |query: &&Value| {
+        let name = query["query"].as_str().unwrap();
+        name.chars().all(|c| c.is_ascii_alphanumeric()) && query["arms"][1]["same_plan"] == false
+    };
+    let compared = queries
+        .filter(plain)
+        .filter_map(|query| Some((ratio(query)?, query)));
+    let best = compared.min_by(|a, b| a.0.total_cmp(&b.0));
+    best.expect("no query has another plan").1["query"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }

@@ -44,6 +44,42 @@ fn text_says_what_was_chosen_and_why() {
     }
 }
 
+/// Each arm says what there is to say of other orders, and why there is nothing more.
+#[test]
+fn arms_without_a_search_say_so() {
+    let tiny = Tiny::write();
+    let text = |query: &str, arm: &str| explain(&tiny, query, &["--arm", arm]).ok();
+    for arm in ["default", "default+stats", "literal"] {
+        let text = text("q2", arm);
+        assert!(text.contains("left as written"), "{text}");
+        assert!(
+            text.contains("alternatives: none were looked at, as this arm does not search"),
+            "{text}"
+        );
+        assert!(!text.contains("plan space"), "{text}");
+    }
+    let written = text("q2", "enumerator=written");
+    assert!(written.contains("plan space: "), "{written}");
+    // q2 begins with the product's kind, and the customer's city comes last: others cost less.
+    assert!(
+        written.contains("cheaper, but this arm keeps the written order"),
+        "{written}"
+    );
+    let off = text("q2", "order=off");
+    assert!(
+        off.contains("no region of joins: this arm leaves them"),
+        "{off}"
+    );
+    let single = [
+        "explain",
+        "tiny suite",
+        "--sql",
+        "SELECT count(*) FROM orders",
+    ];
+    let single = joinwright(tiny.folder(), &single).ok();
+    assert!(single.ends_with("\nno region of joins\n"), "{single}");
+}
+
 #[test]
 fn the_document_has_estimates_and_counts() {
     let tiny = Tiny::write();

@@ -24,22 +24,31 @@ const BENCH: [&str; 10] = [
     "duckdb",
 ];
 
-#[test]
-fn duckdb_stands_in_the_same_table() {
+/// Whether DuckDB can be tried; says so if not.
+fn has_duckdb() -> bool {
     let installed = Command::new("python3")
         .args(["-c", "import duckdb"])
         .output();
-    if !installed.is_ok_and(|output| output.status.success()) {
+    let installed = installed.is_ok_and(|output| output.status.success());
+    if !installed {
         println!("skipped: python3 has no package duckdb");
+    }
+    installed
+}
+
+/// A query that DataFusion alone understands.
+fn add_foreign_query(tiny: &Tiny) {
+    let sql = "SELECT count(*), array_length(make_array(1)) FROM orders";
+    fs::write(tiny.suite().join("my queries/q3.sql"), sql).unwrap();
+}
+
+#[test]
+fn duckdb_stands_in_the_same_table() {
+    if !has_duckdb() {
         return;
     }
     let tiny = Tiny::write();
-    let broken = tiny.suite().join("my queries/q3.sql");
-    fs::write(
-        broken,
-        "SELECT count(*), array_length(make_array(1)) FROM orders",
-    )
-    .unwrap();
+    add_foreign_query(&tiny);
     let run = joinwright(tiny.folder(), &BENCH);
     assert_eq!(run.status, 0, "{}", run.stderr);
     let raw = check_run(tiny.folder(), "duckdb");
@@ -170,12 +179,7 @@ fn postgres_stands_in_the_same_table() {
         return;
     };
     let tiny = Tiny::write();
-    let broken = tiny.suite().join("my queries/q3.sql");
-    fs::write(
-        broken,
-        "SELECT count(*), array_length(make_array(1)) FROM orders",
-    )
-    .unwrap();
+    add_foreign_query(&tiny);
     let run = bench(tiny.folder(), &server.url());
     assert_eq!(run.status, 0, "{}", run.stderr);
     let raw = check_run(tiny.folder(), "postgres");
@@ -308,7 +312,26 @@ fn check_estimates(peer: &str, address: &str) {
         "{}",
         run.stderr
     );
-    assert!(run.stdout.contains(peer), "{}", run.stdout);
+    // The system's own plan of q2 is judged beside the best one by its estimates: no plan is better than the best.
+    let lines = || {
+        run.stdout
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+    };
+    assert!(run.stdout.contains("own plans"), "{}", run.stdout);
+    let own: Vec<&str> = lines()
+        .find(|line| line.first() == Some(&peer) && line.contains(&"q2"))
+        .unwrap();
+    let (by_estimates, chosen): (f64, f64) = (own[1].parse().unwrap(), own[6].parse().unwrap());
+    assert!(by_estimates >= 1.0 && chosen >= 1.0, "{own:?}");
+    assert_eq!((own[5], own[9]), ("q2", "q2"));
+    let arm = Some(&"estimator=joinwright");
+    let own = lines().find(|line| line.first() == arm && line.contains(&"ms"));
+    let own: f64 = own.unwrap()[6].parse().unwrap();
+    assert!(
+        (1.0..1.1).contains(&own),
+        "the samples have all rows of q2's tables: {own}"
+    );
     let peers = estimates_of(tiny.folder(), peer);
     let names = |estimates: &[(String, f64)]| -> Vec<String> {
         estimates.iter().map(|(name, _)| name.clone()).collect()
@@ -324,11 +347,7 @@ fn check_estimates(peer: &str, address: &str) {
 
 #[test]
 fn duckdb_estimates_the_same_sub_plans() {
-    let installed = Command::new("python3")
-        .args(["-c", "import duckdb"])
-        .output();
-    if !installed.is_ok_and(|output| output.status.success()) {
-        println!("skipped: python3 has no package duckdb");
+    if !has_duckdb() {
         return;
     }
     check_estimates("duckdb", "duckdb");

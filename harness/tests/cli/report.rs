@@ -222,6 +222,7 @@ fn a_run_is_no_regression_of_itself() {
     write_run(&tiny);
     let text = joinwright(tiny.folder(), &["compare", "run", "run"]).ok();
     assert!(text.contains("no regression"), "{text}");
+    assert!(!text.contains("WARNING"), "{text}");
     let json = joinwright(tiny.folder(), &["compare", "run", "run", "--json"]).ok();
     let comparison: Value = serde_json::from_str(&json).unwrap();
     let arms = comparison["arms"].as_array().unwrap();
@@ -315,4 +316,57 @@ fn a_regression_has_exit_status_1() {
         &["compare", "run", "slow", "--tolerance", "100000000"],
     )
     .ok();
+}
+
+/// What differs beside what is compared is said first.
+#[test]
+fn runs_in_other_circumstances_are_compared_with_a_warning() {
+    let tiny = Tiny::write();
+    write_run(&tiny);
+    let (run, other) = (tiny.folder().join("run"), tiny.folder().join("other"));
+    fs::create_dir(&other).unwrap();
+    fs::copy(run.join("raw.csv"), other.join("raw.csv")).unwrap();
+    let text = fs::read_to_string(run.join("run.json")).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let data = json["data"].clone();
+    assert_eq!(data["tables"], 4);
+    assert!(data["bytes"].as_u64().unwrap() > 1_000, "{data}");
+    let compare = |change: &dyn Fn(&mut Value), expected: &[&str]| {
+        let mut json = json.clone();
+        change(&mut json);
+        fs::write(other.join("run.json"), json.to_string()).unwrap();
+        let text = joinwright(tiny.folder(), &["compare", "run", "other"]).ok();
+        let told = text.lines().skip(1).take_while(|line| !line.is_empty());
+        let told: Vec<&str> = told.map(str::trim).collect();
+        assert!(text.starts_with("WARNING: "), "{text}");
+        assert_eq!(told.len(), expected.len(), "{text}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.contains(expected), "no {expected} in {text}");
+        }
+        let json = joinwright(tiny.folder(), &["compare", "run", "other", "--json"]).ok();
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["warnings"], serde_json::json!(told));
+    };
+    compare(
+        &|run| run["cold"] = true.into(),
+        &["page cache: kept (hot) before, dropped before each sample (cold) after"],
+    );
+    compare(
+        &|run| {
+            run["suite"] = "huge".into();
+            run["scale"] = 10.0.into();
+            run["threads"] = 999.into();
+            run["machine"]["cores"] = 999.into();
+            run["data"]["fingerprint"] = "another".into();
+            run["details"][0]["sql"] = "SELECT 2".into();
+        },
+        &[
+            "suite: tiny before, huge after",
+            "scale factor: none before, 10 after",
+            "(another) after",
+            "before, 999 after",
+            "999 cores",
+            "the text of queries: ",
+        ],
+    );
 }

@@ -243,3 +243,25 @@ fn other_runs_do_not_go_on() {
     let after = fs::read_to_string(tiny.folder().join("run/raw.csv")).unwrap();
     assert_eq!(after, before);
 }
+
+/// Numbers of other data do not belong to a run.
+#[test]
+fn a_run_goes_on_with_the_data_that_it_began_with() {
+    let tiny = write_suite();
+    let only = ["--query", "x0"];
+    joinwright(tiny.folder(), &arguments("run", &only)).ok();
+    let again = arguments("run", &["--query", "x0", "--resume"]);
+    joinwright(tiny.folder(), &again).ok();
+    let (orders, parts) = (tiny.data().join("orders"), ["part 1", "part 2"]);
+    let part = |at: usize| orders.join(format!("{}.parquet", parts[at]));
+    fs::copy(part(0), part(1)).unwrap();
+    let refused = joinwright(tiny.folder(), &again);
+    assert_eq!(refused.status, 2);
+    assert!(
+        refused
+            .stderr
+            .contains("cannot go on: the data was 4 tables"),
+        "{}",
+        refused.stderr
+    );
+}

@@ -20,7 +20,7 @@ use twox_hash::XxHash64;
 
 use super::{Data, quoted, told};
 use crate::interrupt::{Interrupt, Interrupted};
-use crate::peers::files_of;
+use crate::tables::TablePath;
 
 /// Whatever is loaded in another way has another name.
 const FORMAT: u64 = 1;
@@ -54,7 +54,7 @@ pub(super) async fn ensure(
         let loading = || format!("cannot load table {} into PostgreSQL", table.name);
         let primary = data.suite.primary_keys.get(&table.name);
         let primary = primary.map_or(&[][..], Vec::as_slice);
-        load(&transaction, &table.name, &table.path, interrupt)
+        load(&transaction, table, interrupt)
             .await
             .with_context(loading)?;
         declare_key(&transaction, &table.name, primary)
@@ -84,7 +84,7 @@ fn progress_bar(tables: usize) -> ProgressBar {
 fn schema_name(data: Data<'_>) -> Result<String> {
     let mut text = format!("{FORMAT} {:?}", data.suite.primary_keys);
     for table in data.tables {
-        for file in files_of(&table.path)? {
+        for file in table.files()? {
             let path = Path::new(&file);
             let reading = || format!("cannot read {file}");
             let about = fs::metadata(path).with_context(reading)?;
@@ -107,7 +107,7 @@ fn schema_name(data: Data<'_>) -> Result<String> {
 }
 
 /// Names are in lower case, as PostgreSQL takes those of a query that does not quote them.
-fn folded(name: &str) -> String {
+pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
@@ -125,14 +125,13 @@ fn column_names(schema: &SchemaRef) -> Vec<String> {
 /// Makes a table of all its files.
 async fn load(
     transaction: &Transaction<'_>,
-    name: &str,
-    path: &Path,
+    path: &TablePath,
     interrupt: &Interrupt,
 ) -> Result<()> {
     let cannot = |error: tokio_postgres::Error| anyhow!(told(&error));
-    let table = quoted(&folded(name));
+    let table = quoted(&folded(&path.name));
     let mut made = false;
-    for file in files_of(path)? {
+    for file in path.files()? {
         let reading = || format!("cannot read {file}");
         let opened = File::open(&file).with_context(reading)?;
         let reader = ParquetRecordBatchReaderBuilder::try_new(opened).with_context(reading)?;

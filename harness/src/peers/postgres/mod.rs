@@ -14,8 +14,9 @@ use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
-use super::{Data, Effort, Ended, Ran, Task};
+use super::{Data, Effort, Ended, Joins, Ran, Task};
 use crate::interrupt::Interrupt;
+use crate::truth::sub_queries::SubQueries;
 
 /// A server that does not answer so soon is none.
 const TIME_TO_CONNECT: Duration = Duration::from_secs(10);
@@ -178,19 +179,32 @@ impl Postgres {
 
     /// The rows that the server expects of a query.
     pub(super) async fn estimate(&mut self, sql: &str, interrupt: &mut Interrupt) -> Ended<f64> {
+        let planned = self.plan(sql, interrupt).await;
+        planned.and_then(|plan| match plan["Plan Rows"].as_f64() {
+            Some(rows) => Ended::Done(rows),
+            None => Ended::Failed("PostgreSQL's plan has no estimate".to_owned()),
+        })
+    }
+
+    /// What the joins of the server's plan of a query join.
+    pub(super) async fn joins(
+        &mut self,
+        query: &SubQueries,
+        interrupt: &mut Interrupt,
+    ) -> Ended<Joins> {
+        let sql = query.over(|relation| load::folded(&relation.table));
+        let planned = self.plan(&sql, interrupt).await;
+        planned.and_then(|plan| Ended::Done(plan::joins(&plan)))
+    }
+
+    /// The plan of a query that does not run.
+    async fn plan(&mut self, sql: &str, interrupt: &mut Interrupt) -> Ended<Value> {
         let patience = self.timeout + TIME_TO_STOP;
         let asked = self.ask(patience, interrupt, async |client| {
-            explain(client, "SUMMARY", sql).await
+            let mut plan = explain(client, "SUMMARY", sql).await?;
+            Ok(plan["Plan"].take())
         });
-        match asked.await {
-            Ended::Done(plan) => match plan["Plan"]["Plan Rows"].as_f64() {
-                Some(rows) => Ended::Done(rows),
-                None => Ended::Failed("PostgreSQL's plan has no estimate".to_owned()),
-            },
-            Ended::Failed(error) => Ended::Failed(error),
-            Ended::TimedOut => Ended::TimedOut,
-            Ended::Interrupted => Ended::Interrupted,
-        }
+        asked.await
     }
 
     /// Asks, and waits; what takes too long is told to stop, and its connection is given up.

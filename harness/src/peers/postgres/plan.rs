@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use crate::operators::{Observed, Operator};
+use crate::peers::{Joins, add_joins};
 
 /// What tells operators of one kind apart.
 const PROPERTIES: [&str; 16] = [
@@ -48,6 +49,15 @@ pub(super) fn observed(root: &Value) -> Observed {
     };
     add(root, place, &mut observed);
     observed
+}
+
+/// What the joins of a plan join.
+pub(super) fn joins(root: &Value) -> Joins {
+    // What reads an index for another operator has no alias.
+    let alias = |node: &Value| node["Alias"].as_str().map(str::to_lowercase);
+    let mut joins = Joins::new();
+    add_joins(root, inputs, &alias, &mut joins);
+    joins
 }
 
 fn inputs(node: &Value) -> &[Value] {
@@ -174,6 +184,18 @@ mod tests {
     fn scan(table: &str, rows: u64, loops: u64) -> Value {
         json!({"Node Type": "Seq Scan", "Relation Name": table, "Plan Rows": rows + 1, "Actual Rows": rows,
                "Actual Loops": loops, "Actual Total Time": 1.0})
+    }
+
+    #[test]
+    fn joins_are_told_by_aliases() {
+        let leaf = |alias: &str| with(scan("t", 1, 1), "Alias", json!(alias));
+        let hash = json!({"Node Type": "Hash", "Plans": [leaf("B")]});
+        let inner = json!({"Node Type": "Hash Join", "Plans": [leaf("a"), hash]});
+        let bitmap = json!({"Node Type": "BitmapAnd", "Plans": [{"Node Type": "Bitmap Index Scan"}, {"Node Type": "Bitmap Index Scan"}]});
+        let heap = json!({"Node Type": "Bitmap Heap Scan", "Alias": "c", "Plans": [bitmap]});
+        let plan = json!({"Node Type": "Nested Loop", "Plans": [inner, heap]});
+        let set = |aliases: &str| aliases.chars().map(String::from).collect();
+        assert_eq!(joins(&plan), Joins::from([set("ab"), set("abc")]));
     }
 
     fn with(mut node: Value, name: &str, value: Value) -> Value {

@@ -7,6 +7,9 @@ use crate::render::rows;
 /// Longer texts of operators would make boxes too wide to be seen together.
 const LONGEST_TEXT: usize = 60;
 
+/// Keeps two characters apart, and is not seen.
+const NO_WIDTH: char = '\u{200b}';
+
 /// A flowchart for Mermaid.
 pub(crate) fn mermaid(operators: &[OperatorLine<'_>]) -> String {
     let mut out = "flowchart BT\n".to_owned();
@@ -106,14 +109,25 @@ fn edges<'a>(
     })
 }
 
-/// Within quotes Mermaid still reads markup and entities, and takes a backtick for the begin of Markdown.
+/// Within quotes Mermaid still reads markup and entities, takes a backtick for the begin of Markdown, and `%%` for that of a comment.
+/// Entities do not keep it from taking `$$` for the begin of a formula, `\n` for the end of a line, and `fa:fa-car` for an icon; a space of
+/// no width does.
 fn mermaid_text(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars() {
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        let next = rest.as_str();
         match c {
             '"' | '#' | '<' | '>' | '&' | '`' => out.push_str(&format!("#{};", u32::from(c))),
+            '%' if out.ends_with("#37;") || next.starts_with('%') => out.push_str("#37;"),
             c if c.is_control() => out.push(' '),
             c => out.push(c),
+        }
+        if (c, next.chars().next()) == ('$', Some('$'))
+            || c == '\\'
+            || (c == ':' && next.starts_with("fa-"))
+        {
+            out.push(NO_WIDTH);
         }
     }
     out
@@ -173,6 +187,16 @@ mod tests {
     fn texts_that_are_markup() {
         assert_eq!(mermaid_text("a\"b#c`\n"), "a#34;b#35;c#96; ");
         assert_eq!(mermaid_text("<b>&"), "#60;b#62;#38;");
+        assert_eq!(
+            mermaid_text(r"$$x$ \n fa:fa-car"),
+            "$\u{200b}$x$ \\\u{200b}n fa:\u{200b}fa-car"
+        );
+        assert_eq!(
+            mermaid_text("a % %%{b%%% c%"),
+            "a % #37;#37;{b#37;#37;#37; c%"
+        );
+        // Brackets, semicolons and links are text within quotes.
+        assert_eq!(mermaid_text("[é{漢}] --- n0; end"), "[é{漢}] --- n0; end");
         assert_eq!(dot_text("a\"b\\N\n<b>"), "a\\\"b\\\\N <b>");
     }
 }

@@ -10,7 +10,7 @@ use joinwright_optimizer::PlanLine;
 
 use super::{group, milliseconds, rows};
 use crate::explanation::{Explanation, OperatorLine};
-use region::{render_alternatives, render_graph};
+use region::{render_alternatives, render_graph, render_no_alternatives};
 
 /// Longer texts of operators end in an ellipsis.
 const LONGEST_TEXT: usize = 120;
@@ -39,12 +39,16 @@ pub(crate) fn text(explanation: &Explanation<'_>) -> String {
         out.push('\n');
         out.push_str(&render_region(region.trace));
         out.push_str(&render_graph(region.trace));
-        if let Some(others) = region.others {
-            out.push_str(&render_alternatives(others, region.trace));
-        }
+        out.push_str(&match region.others {
+            Some(others) => render_alternatives(others, region.trace),
+            None => render_no_alternatives(region.trace).to_owned(),
+        });
     }
     if explanation.regions.is_empty() {
-        out.push_str("\nno region of joins\n");
+        out.push_str(match explanation.operators.iter().any(|o| o.joins) {
+            true => "\nno region of joins: this arm leaves them as DataFusion has them\n",
+            false => "\nno region of joins\n",
+        });
     }
     out
 }

@@ -150,7 +150,7 @@ fn why(other: &Alternative, region: &Trace) -> String {
         format!("{} rows of {relations}", rows(join.est_rows))
     };
     if other.cost < region.cost {
-        return "; cheaper, but not by enough to leave the written order".to_owned();
+        return format!("; cheaper, but {}", why_not(region));
     }
     match (&other.larger, &other.instead_of) {
         (Some(larger), Some(instead)) => {
@@ -158,6 +158,27 @@ fn why(other: &Alternative, region: &Trace) -> String {
         }
         (Some(larger), None) => format!(": {}", named(larger)),
         _ => String::new(),
+    }
+}
+
+/// Why a region does not have a tree that costs less.
+fn why_not(region: &Trace) -> &'static str {
+    match region.stop.as_str() {
+        _ if region.reordered => "not found by this search",
+        "written" => "this arm keeps the written order",
+        "forced" => "the order was given",
+        _ => "not by enough to leave the written order",
+    }
+}
+
+/// What is said where no other trees were looked at; nothing of two relations, which have no other.
+pub(super) fn render_no_alternatives(region: &Trace) -> &'static str {
+    match (region.relations.len(), region.stop.as_str()) {
+        (0..=2, _) => "",
+        (_, "written") => {
+            "alternatives: none were looked at, as this arm does not search; --arm enumerator=written shows them beside this order\n"
+        }
+        _ => "alternatives: none were looked at\n",
     }
 }
 

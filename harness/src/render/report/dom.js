@@ -50,6 +50,12 @@ function rows(number) {
   return String(Math.round(number * 10) / 10);
 }
 
+/** Rows where there is little room: millions and thousands. */
+function briefly(number) {
+  if (number >= 1e9 || number < 1e5) return rows(number);
+  return number >= 1e6 ? (number / 1e6).toFixed(2) + "M" : Math.round(number / 1e3) + "k";
+}
+
 /** A factor, as 1.03 or 27 or 4.6e5. */
 function factor(number) {
   if (number === null || number === undefined || !isFinite(number)) return "–";

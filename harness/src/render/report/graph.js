@@ -42,6 +42,61 @@ function layout(count, edges) {
   return points.map(([x, y]) => [spread(x, left, right), spread(y, top, bottom)]);
 }
 
+/** Moves boxes apart that overlap, each by as little as it takes, and keeps them inside. A box reaches `wide` to both sides of its point,
+ * `up` and `down`. */
+function apart(points, boxes, width, height) {
+  const inside = (at) => {
+    const [point, box] = [points[at], boxes[at]];
+    point[0] = Math.max(box.wide, Math.min(width - box.wide, point[0]));
+    point[1] = Math.max(box.up, Math.min(height - box.down, point[1]));
+  };
+  for (let round = 0; round < 200; round++) {
+    let moved = false;
+    for (let a = 0; a < points.length; a++) {
+      for (let b = a + 1; b < points.length; b++) {
+        const [p, q] = points[a][1] <= points[b][1] ? [a, b] : [b, a];
+        const across = boxes[a].wide + boxes[b].wide - Math.abs(points[a][0] - points[b][0]);
+        const along = boxes[p].down + boxes[q].up - (points[q][1] - points[p][1]);
+        if (across <= 0.5 || along <= 0.5) continue;
+        moved = true;
+        if (across < along) {
+          const step = points[a][0] <= points[b][0] ? across / 2 : -across / 2;
+          points[a][0] -= step;
+          points[b][0] += step;
+        } else {
+          points[p][1] -= along / 2;
+          points[q][1] += along / 2;
+        }
+        inside(a);
+        inside(b);
+      }
+    }
+    if (!moved) break;
+  }
+}
+
+/** Where on or beside the line from `from` to `to` a text of this width covers least of what is there; adds it to what is there. */
+function freePlace(from, to, width, taken) {
+  const length = Math.max(1, Math.hypot(to[0] - from[0], to[1] - from[1]));
+  const across = [(to[1] - from[1]) / length, (from[0] - to[0]) / length];
+  let [best, least] = [null, Infinity];
+  for (const beside of [0, 14, -14, 28, -28]) {
+    for (const along of [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74]) {
+      const x = from[0] + along * (to[0] - from[0]) + beside * across[0];
+      const y = from[1] + along * (to[1] - from[1]) + beside * across[1];
+      const own = { left: x - width / 2 - 2, right: x + width / 2 + 2, top: y - 9, bottom: y + 7 };
+      const covered = taken.reduce((sum, other) => {
+        const wide = Math.min(own.right, other.right) - Math.max(own.left, other.left);
+        const high = Math.min(own.bottom, other.bottom) - Math.max(own.top, other.top);
+        return sum + (wide > 0 && high > 0 ? wide * high : 0);
+      }, 0);
+      if (covered < least) [best, least] = [{ x, y, own }, covered];
+    }
+  }
+  taken.push(best.own);
+  return best;
+}
+
 /** The graph of a region: discs grow with the rows of the table, the filled part with those that its predicates leave. */
 function joinGraph(region, width) {
   const places = new Map(region.relations.map((relation, at) => [relation.alias, at]));
@@ -64,22 +119,35 @@ function joinGraph(region, width) {
   const edges = [...pairs.values()];
   edges.forEach((edge) => springs.push(edge.ends));
   const count = region.relations.length;
-  const height = Math.round(Math.min(460, 150 + count * 26));
+  // What a narrow drawing lacks in width it has in height.
+  const height = Math.round(width < 480 ? Math.min(720, 150 + count * 42) : Math.min(460, 150 + count * 26));
   const [side, top, bottom] = [Math.min(90, width / 6), 34, 48];
   const points = layout(count + hubs.length, springs).map(([x, y]) =>
     [side + x * (width - 2 * side), top + y * (height - top - bottom)]);
+  const largest = Math.max(10, ...region.relations.map((relation) => relation.base_rows || 0));
+  const radius = (count) => 5 + 15 * Math.log10(Math.max(1, count)) / Math.log10(largest);
+  const outers = region.relations.map((relation) => radius(Math.max(relation.base_rows || 0, relation.est_rows || 0)));
+  const boxes = region.relations.map((relation, at) => {
+    const words = Math.max(textWidth(shortened(relation.alias, 24), true), textWidth(rows(relation.est_rows)));
+    return { wide: Math.max(outers[at], words / 2) + 4, up: outers[at] + 3, down: outers[at] + 34 };
+  });
+  apart(points, [...boxes, ...hubs.map(() => ({ wide: 8, up: 8, down: 8 }))], width, height);
+  const taken = boxes.map((box, at) => {
+    const [x, y] = points[at];
+    return { left: x - box.wide, right: x + box.wide, top: y - box.up, bottom: y + box.down };
+  });
   const drawing = svg("svg", { viewBox: "0 0 " + width + " " + height, width, height, role: "img",
     "aria-label": "Join graph of " + count + " relations" });
   for (const edge of edges) {
     const [[x1, y1], [x2, y2]] = edge.ends.map((at) => points[at]);
     const kinds = new Set(edge.edges.map((e) => e.kind));
-    const joins = [...new Set(edge.edges.map((e) => e.join))].filter((join) => join !== "inner");
+    const joins = [...new Set(edge.edges.map((e) => e.join))].filter((join) => join !== "inner").join(", ");
+    const place = joins && freePlace([x1, y1], [x2, y2], textWidth(joins), taken);
     drawing.append(svg("g", {}, svg("title", {}, edge.edges.map((e) => e.predicate).join("\n")),
       svg("line", { x1, y1, x2, y2, style: "stroke: transparent", "stroke-width": 14 }),
       svg("line", { x1, y1, x2, y2, style: "stroke: var(--faint)", "stroke-width": 1.6,
         "stroke-dasharray": kinds.has("equality") ? null : "5 4" }),
-      joins.length > 0 && svg("text", { x: (x1 + x2) / 2, y: (y1 + y2) / 2 + 4, "text-anchor": "middle", class: "halo muted" },
-        joins.join(", "))));
+      place && svg("text", { x: place.x, y: place.y + 4, "text-anchor": "middle", class: "halo muted" }, joins)));
   }
   hubs.forEach(({ edge, ends }, at) => {
     const [x, y] = points[count + at];
@@ -88,11 +156,9 @@ function joinGraph(region, width) {
     drawing.append(svg("g", {}, svg("title", {}, edge.predicate), lines,
       svg("rect", { x: x - 4, y: y - 4, width: 8, height: 8, style: "fill: var(--faint)" })));
   });
-  const largest = Math.max(10, ...region.relations.map((relation) => relation.base_rows || 0));
-  const radius = (count) => 5 + 15 * Math.log10(Math.max(1, count)) / Math.log10(largest);
   region.relations.forEach((relation, at) => {
     const [x, y] = points[at];
-    const outer = radius(Math.max(relation.base_rows || 0, relation.est_rows || 0));
+    const outer = outers[at];
     const tip = [(relation.table || "sub-plan") + ": " + rows(relation.base_rows) + " rows, " + rows(relation.est_rows) + " expected",
       ...relation.predicates].join("\n");
     drawing.append(svg("g", {}, svg("title", {}, tip),

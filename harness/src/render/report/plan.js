@@ -119,8 +119,18 @@ function drawPlan(root, width, label, select) {
   // A phone shows the rows; the work of an operator is told when it is picked.
   const narrow = width < 480;
   const drawn = Math.max(width, narrow ? 300 : 520);
-  const columns = narrow ? { estimated: drawn - 106, rows: drawn - 50, error: drawn - 4, us: null }
-    : { estimated: drawn - 184, rows: drawn - 116, error: drawn - 62, us: drawn - 4 };
+  const told = narrow ? briefly : rows;
+  const numbers = list.map(({ node }) => ({
+    estimated: known(node.estimated) ? told(node.estimated) : "",
+    rows: known(node.rows) ? (node.cut && node.joins ? "≥ " : "") + told(node.rows) : "",
+    error: known(node.error) ? factor(node.error) : "",
+  }));
+  const names = { estimated: "expected", rows: "rows", error: "q-error", us: "work" };
+  // Each column is as wide as what stands in it, and a gap.
+  const widest = (column) => Math.max(textWidth(names[column]), ...numbers.map((own) => textWidth(own[column], column === "error"))) + (narrow ? 9 : 16);
+  const columns = { us: narrow ? null : drawn - 4, error: narrow ? drawn - 6 : drawn - 66 };
+  columns.rows = columns.error - widest("error");
+  columns.estimated = columns.rows - widest("rows");
   const height = top + list.length * step + 6;
   let worst = null;
   let slowest = 0;
@@ -129,7 +139,7 @@ function drawPlan(root, width, label, select) {
     slowest = Math.max(slowest, node.us || 0);
   }
   const drawing = svg("svg", { viewBox: "0 0 " + drawn + " " + height, width: drawn, height, role: "tree", "aria-label": label });
-  for (const [column, name] of [["estimated", "expected"], ["rows", "rows"], ["error", "q-error"], ["us", "work"]]) {
+  for (const [column, name] of Object.entries(names)) {
     if (columns[column] !== null) drawing.append(svg("text", { x: columns[column], y: 14, "text-anchor": "end", class: "muted" }, name));
   }
   drawing.append(svg("line", { x1: 0, x2: drawn, y1: top - 8, y2: top - 8, class: "axis" }));
@@ -149,9 +159,9 @@ function drawPlan(root, width, label, select) {
   const lines = list.map((row) => {
     const { node } = row;
     const [name, text] = operatorLabel(node);
-    const number = known(node.estimated) ? rows(node.estimated) : known(node.rows) ? "" : null;
-    const end = number === null ? drawn - 4 : number === "" ? columns.rows - 62 : columns.estimated - textWidth(number);
-    const room = end - x(row) - 20;
+    const own = numbers[row.at];
+    const first = ["estimated", "rows", "error"].find((column) => own[column]);
+    const room = (first ? columns[first] - textWidth(own[first]) : drawn - 4) - x(row) - 20;
     const exchange = EXCHANGES[node.name];
     const tip = node.name + (node.text ? ": " + node.text : "") + "\n" + plural(node.partitions, "partition") +
       (row.role ? ", " + row.role + " side" : "") + (node.cut ? "\nrows cut by a LIMIT or a filter from above" : "");
@@ -165,26 +175,28 @@ function drawPlan(root, width, label, select) {
       svg("circle", { cx: x(row), cy: y(row), r: exchange ? 3 : 4.5,
         style: node.joins ? "fill: var(--arm1)" : exchange ? "fill: var(--mark)" : "fill: var(--surface); stroke: var(--muted)",
         "stroke-width": 1.4 }));
+    const before = row.role ? textWidth(row.role + " ") : 0;
+    const title = fitted(name, room - before, bold > 400) || name;
     const words = svg("text", { x: x(row) + 11, y: y(row) + 4 },
       row.role && svg("tspan", { class: "faint" }, row.role + " "),
-      svg("tspan", { "font-weight": bold, style: exchange ? "fill: var(--mark)" : null }, name));
-    const used = textWidth(name, bold > 400) + (row.role ? textWidth(row.role + " ") : 0) + 8;
+      svg("tspan", { "font-weight": bold, style: exchange ? "fill: var(--mark)" : null }, title));
+    const used = textWidth(title, bold > 400) + before + 8;
     const shown = text && room > used ? fitted(text, room - used) : "";
     if (shown) words.append(svg("tspan", { class: "muted", dx: 7 }, shown));
     group.append(words);
     if (known(node.estimated)) {
-      group.append(svg("text", { x: columns.estimated, y: y(row) + 4, "text-anchor": "end", class: node.joins ? "num" : "num muted" }, rows(node.estimated)));
+      group.append(svg("text", { x: columns.estimated, y: y(row) + 4, "text-anchor": "end", class: node.joins ? "num" : "num muted" }, own.estimated));
     }
     if (known(node.rows)) {
       group.append(svg("text", { x: columns.rows, y: y(row) + 4, "text-anchor": "end", class: node.joins ? "num" : "num muted" },
-        (node.cut && node.joins ? "≥ " : "") + rows(node.rows)));
+        own.rows));
     }
     if (known(node.error)) {
       if (node === worst) {
-        group.append(svg("rect", { x: columns.error - 42, y: y(row) - 8.5, width: 47, height: 17, rx: 8.5, style: "fill: var(--slower-soft)" }));
+        group.append(svg("rect", { x: columns.error - textWidth(own.error, true) - 6, y: y(row) - 8.5, width: textWidth(own.error, true) + 12, height: 17, rx: 8.5, style: "fill: var(--slower-soft)" }));
       }
       group.append(svg("text", { x: columns.error, y: y(row) + 4, "text-anchor": "end", class: "num", "font-weight": node === worst ? 700 : 400,
-        style: node === worst ? "fill: var(--slower)" : null }, factor(node.error)));
+        style: node === worst ? "fill: var(--slower)" : null }, own.error));
     }
     if (known(node.us) && columns.us !== null) {
       group.append(svg("rect", { x: columns.us - 50, y: y(row) + 6, width: 50 * node.us / Math.max(1, slowest), height: 2.5,

@@ -70,7 +70,7 @@ function verdictLine(report, query) {
     const { ratio, verdict } = cell.against_first;
     const kind = verdict === "unknown" ? "noise" : verdict;
     const range = interval(cell.against_first);
-    return el("span", {}, el("span", { class: "pill " + kind }, factor(ratio) + "× · " + VERDICTS[verdict]), " ",
+    return el("span", { class: "verdict" }, el("span", { class: "pill " + kind }, factor(ratio) + "× · " + VERDICTS[verdict]), " ",
       el("span", { class: "noise" }, (report.arms.length > 2 ? report.arms[at].name + " " : "") + (range ? "95 %: " + range : "")));
   });
 }
@@ -159,7 +159,7 @@ function alternativesCard(details, parameters) {
   const { names, right } = chosenArms(details, parameters);
   const arm = details.arms.find((own) => own.arm === right);
   const regions = arm ? arm.regions.filter((region) => region.space || (region.alternatives || []).length) : [];
-  if (!regions.length) return null;
+  if (!regions.length) return noAlternatives(details, arm);
   const parts = regions.map((region) => {
     const box = region.space && region.space.ratios.length > 0 && responsive(el("div"), (width) => spaceStrip(region.space, width));
     const { space } = region;
@@ -174,6 +174,22 @@ function alternativesCard(details, parameters) {
     "Other join trees under the same estimates and the same cost model, with the largest join that makes each lose."), parts);
 }
 
+/** What is said of an arm that looks at no other trees, if the query has any. */
+function noAlternatives(details, arm) {
+  const larger = (own) => own.regions.some((region) => region.relations.length > 2);
+  if (!arm || !details.arms.some(larger)) return null;
+  const searching = details.arms.find((own) => own.regions.some((region) => region.space || (region.alternatives || []).length));
+  return el("section", { class: "card" }, el("h2", {}, "Alternatives"), el("p", { class: "note" },
+    arm.arm + (larger(arm) ? " searches for no other order. " : " tells nothing of other orders. "),
+    searching && "Choose " + searching.arm + " on the right for the trees that its search did not take."));
+}
+
+/** Why a region does not have a tree that costs less. */
+function whyNot(region) {
+  if (region.reordered) return "not found by this search";
+  return { written: "this arm keeps the written order", forced: "the order was given" }[region.stop] || "not by enough to leave the written order";
+}
+
 function alternativesTable(region) {
   if (!(region.alternatives || []).length) return null;
   const join = (own) => own ? [rows(own.est_rows) + " rows of ", el("code", {}, own.relations.join(" + "))] : "";
@@ -185,11 +201,11 @@ function alternativesTable(region) {
     lines.push(line({ tree: region.written, cost: region.written_cost, by: "as written" }, factor(region.written_cost / region.cost), ""));
   }
   for (const own of region.alternatives) {
-    const why = own.cost < region.cost ? "cheaper, but not by enough to leave the written order"
+    const why = own.cost < region.cost ? "cheaper, but " + whyNot(region)
       : [join(own.larger), own.larger && own.instead_of ? " in place of " : "", join(own.instead_of)];
     lines.push(line(own, factor(own.ratio), why));
   }
-  return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {},
+  return el("div", { class: "scroll" }, el("table", { class: "stacked" }, el("thead", {}, el("tr", {},
     ["cost", "ratio"].map((name) => el("th", { scope: "col" }, name)),
     ["by", "tree", "why it lost"].map((name) => el("th", { scope: "col", class: "left" }, name)))), el("tbody", {}, lines)));
 }
