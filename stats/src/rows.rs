@@ -1,6 +1,6 @@
 //! Rows of a table that are known one by one, with indexes by key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,10 @@ use arrow::compute::take;
 
 use crate::degrees::HashedMap;
 use crate::details::cached;
-use crate::hash::hash_rows;
+use crate::hash::{hash_rows, mix};
+
+/// Rows that combinations are counted among, beside those of the last key.
+const LOOKED_AT: usize = 4096;
 
 /// Distinct values of a column that has [`Codes`].
 const MOST_CODES: usize = 4096;
@@ -40,6 +43,7 @@ pub struct RowSet {
     pub selection: Selection,
     indexes: Mutex<HashMap<String, Option<Arc<KeyIndex>>>>,
     codes: Mutex<HashMap<String, Option<Arc<Codes>>>>,
+    clusters: Mutex<HashMap<(String, BTreeSet<String>), Option<f64>>>,
 }
 
 impl RowSet {
@@ -50,7 +54,32 @@ impl RowSet {
             selection,
             indexes: Mutex::default(),
             codes: Mutex::default(),
+            clusters: Mutex::default(),
         }
+    }
+
+    /// Distinct combinations of a key and other columns for each value of the key, among thousands of rows that have all rows of some
+    /// values; NULL is a value of the others. `None` where a column has no [`index`](Self::index).
+    pub fn combinations_per_key(&self, key: &str, others: &BTreeSet<String>) -> Option<f64> {
+        cached(&self.clusters, &(key.to_owned(), others.clone()), || {
+            let own = self.index(key)?;
+            let others = others.iter().filter(|other| *other != key);
+            let others: Vec<_> = others
+                .map(|other| self.index(other))
+                .collect::<Option<_>>()?;
+            let (mut keys, mut looked_at) = (0, 0);
+            let mut found: HashedMap<()> = HashedMap::default();
+            for (hash, rows) in own.keys() {
+                let together = |row: &u32| combined(hash, others.iter().map(|o| o.hash(*row)));
+                found.extend(rows.iter().map(|row| (together(row), ())));
+                keys += 1;
+                looked_at += rows.len();
+                if looked_at >= LOOKED_AT {
+                    break;
+                }
+            }
+            (keys > 0).then(|| found.len() as f64 / f64::from(keys))
+        })
     }
 
     /// The values of a column apart from its rows; `None` where the rows lack it, or it has thousands of values.
@@ -71,6 +100,13 @@ impl RowSet {
             KeyIndex::new(self.batch.column(place)).map(Arc::new)
         })
     }
+}
+
+/// One hash of several, of which `None` is NULL.
+fn combined(first: u64, others: impl Iterator<Item = Option<u64>>) -> u64 {
+    others.fold(first, |hash, other| {
+        mix(hash.rotate_left(29) ^ other.unwrap_or(u64::MAX))
+    })
 }
 
 /// The few values of a column, so that what is asked of each row is asked of each value once.

@@ -22,8 +22,6 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Rows that are looked at to count combinations, and those of the last key.
-const LOOKED_AT: usize = 4_096;
 /// Of tables with all rows known, most rows that combinations are counted of.
 const MOST_KNOWN: usize = 32_768;
 
@@ -83,6 +81,10 @@ impl<'a> Clusters<'a> {
     pub(super) fn column_name(&self, at: usize, field: usize) -> Option<&'a String> {
         let relation = self.graph.relations.get(at)?;
         relation.base_columns.get(*relation.output.get(field)?)
+    }
+
+    pub(super) fn alias(&self, at: usize) -> Option<&'a String> {
+        Some(&self.graph.relations.get(at)?.alias)
     }
 
     /// By relation the column of relation `at` that decides its row, directly or by way of others.
@@ -181,6 +183,21 @@ fn known(
             passing = &passing & &passed.rows;
         }
         let rows = passing.count_set_bits();
+        let counted = |values: f64| {
+            Some(Counted {
+                values,
+                among: rows as f64,
+            })
+        };
+        let only = columns.first().filter(|_| columns.len() == 1);
+        if let Some(column) = only.and_then(|column| base_column(relation, column)) {
+            if conjuncts.is_empty() {
+                return counted(column.ndv);
+            }
+            if column.ndv >= relation.base.rows * UNIQUE {
+                return counted(rows as f64);
+            }
+        }
         if rows > MOST_KNOWN {
             return None;
         }
@@ -190,10 +207,7 @@ fn known(
         let values: HashSet<u64> = values
             .map(|row| together(0, &indexes, row as u32))
             .collect();
-        Some(Counted {
-            values: values.len() as f64,
-            among: rows as f64,
-        })
+        counted(values.len() as f64)
     };
     relation.evaluations.count(&all, columns, &conjuncts, count)
 }
@@ -278,31 +292,12 @@ fn combinations(relation: &Relation, columns: &BTreeSet<String>) -> Option<f64> 
     let details = relation.details.as_ref()?;
     columns.iter().find_map(|key| {
         let ndv = base_column(relation, key)?.ndv;
-        let set = details.rows_by_key(key)?;
-        if columns.len() == 1 {
-            return Some(ndv);
+        // All rows have all rows of any key.
+        let set = details.all_rows().or_else(|| details.rows_by_key(key))?;
+        match columns.len() {
+            1 => Some(ndv),
+            _ => Some(set.combinations_per_key(key, columns)? * ndv),
         }
-        let count = || {
-            let others = columns.iter().filter(|column| *column != key);
-            let others = others.map(|column| set.index(column));
-            let others = others.collect::<Option<Vec<_>>>()?;
-            let (mut keys, mut looked_at) = (0.0, 0);
-            let mut found: HashSet<u64> = HashSet::default();
-            for (hash, rows) in set.index(key)?.keys() {
-                found.extend(rows.iter().map(|row| together(hash, &others, *row)));
-                keys += 1.0;
-                looked_at += rows.len();
-                if looked_at >= LOOKED_AT {
-                    break;
-                }
-            }
-            (keys > 0.0).then_some(Counted {
-                values: found.len() as f64,
-                among: keys,
-            })
-        };
-        let counted = relation.evaluations.count(&set, columns, &[], count)?;
-        Some(counted.values / counted.among * ndv)
     })
 }
 

@@ -9,6 +9,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, Operator};
+use joinwright_stats::RowSet;
+use std::sync::Arc;
 
 impl Deriver<'_> {
     /// A filter on the results of an aggregate (HAVING), by the distribution of sums of random group sizes.
@@ -185,9 +187,9 @@ impl Deriver<'_> {
             Some(relation.base.columns.get(place)?.data_type.clone())
         };
         let expr = renamed.ok()?.data;
-        let sets = [details.uniform_rows(), details.all_rows()];
-        let mut sets = sets.into_iter().flatten();
-        sets.find_map(|set| evaluate_moments(&expr, &set, &type_of))
+        let moments = |set: Arc<RowSet>| evaluate_moments(&expr, &set, &type_of);
+        let of_sample = details.uniform_rows().and_then(moments);
+        of_sample.or_else(|| details.all_rows().and_then(moments))
     }
 }
 

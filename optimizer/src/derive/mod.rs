@@ -67,15 +67,17 @@ pub(crate) struct Deriver<'a> {
 pub(crate) struct Known {
     evaluations: Evaluations,
     /// Rows of whole regions: each that stands above such a region asks for them.
-    regions: Arc<Mutex<HashMap<RegionText, RegionRows>>>,
+    regions: Arc<Mutex<HashMap<RegionText, Arc<RegionRows>>>>,
 }
 
 /// Rows of a region.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct RegionRows {
     all: Estimate,
     /// Of each relation alone, by its alias: the same region may name its relations in another order.
     alone: HashMap<String, f64>,
+    /// Distinct values that are left of columns, by the alias of the relation and the column's name; `None` where clusters tell nothing.
+    distinct: Mutex<HashMap<(String, String), Option<f64>>>,
 }
 
 impl RegionRows {
@@ -88,12 +90,27 @@ impl RegionRows {
         Self {
             all: cardinalities.estimate(region.graph.join_graph().all()),
             alone: alone.collect(),
+            distinct: Mutex::default(),
         }
+    }
+
+    /// Distinct values of a column of the region, counted once.
+    fn distinct(&self, clusters: &Clusters<'_>, relation: usize, field: usize) -> Option<f64> {
+        let name = clusters.column_name(relation, field)?;
+        let key = (clusters.alias(relation)?.clone(), name.clone());
+        // Nothing is left half done where it is held.
+        let lock = || self.distinct.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(&key).copied();
+        known.unwrap_or_else(|| {
+            let distinct = clusters.distinct(relation, &[name.clone()].into());
+            lock().insert(key, distinct);
+            distinct
+        })
     }
 }
 
 impl Known {
-    fn regions(&self) -> MutexGuard<'_, HashMap<RegionText, RegionRows>> {
+    fn regions(&self) -> MutexGuard<'_, HashMap<RegionText, Arc<RegionRows>>> {
         // Nothing is left half done where it is held.
         self.regions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,15 +138,18 @@ impl<'a> Deriver<'a> {
 
     /// Remembers the rows of a region of inner joins.
     pub(crate) fn remember(&self, region: &extract::Region, cardinalities: &dyn Cardinalities) {
-        self.remember_rows(region, RegionRows::new(region, cardinalities));
+        self.remember_rows(
+            RegionText::of_set(region),
+            Arc::new(RegionRows::new(region, cardinalities)),
+        );
     }
 
-    fn remember_rows(&self, region: &extract::Region, rows: RegionRows) {
+    fn remember_rows(&self, text: RegionText, rows: Arc<RegionRows>) {
         let mut regions = self.known.regions();
         if regions.len() == MOST_REGIONS {
             regions.clear();
         }
-        regions.insert(RegionText::of_set(region), rows);
+        regions.insert(text, rows);
     }
 
     /// The profile of a plan, its columns in the order of the plan's schema.
@@ -282,8 +302,8 @@ impl<'a> Deriver<'a> {
         let known = self.known.regions().get(&text).cloned();
         let known = known.unwrap_or_else(|| {
             let cardinalities = self.estimator.prepare(&region.graph);
-            let rows = RegionRows::new(region, cardinalities.as_ref());
-            self.remember_rows(region, rows.clone());
+            let rows = Arc::new(RegionRows::new(region, cardinalities.as_ref()));
+            self.remember_rows(text, Arc::clone(&rows));
             rows
         });
         // Estimators may be anybody's.
@@ -309,9 +329,7 @@ impl<'a> Deriver<'a> {
             .map(|(relation, field)| {
                 let mut column = profiles[*relation].columns[*field].clone();
                 column.shrink(profiles[*relation].rows, rows);
-                let name = clusters.column_name(*relation, *field).cloned();
-                let distinct = name.and_then(|n| clusters.distinct(*relation, &[n].into()));
-                if let Some(distinct) = distinct {
+                if let Some(distinct) = known.distinct(&clusters, *relation, *field) {
                     column.ndv = column.ndv.min(distinct);
                 }
                 column
