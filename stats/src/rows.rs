@@ -18,6 +18,9 @@ const LOOKED_AT: usize = 4096;
 /// Distinct values of a column that has [`Codes`].
 const MOST_CODES: usize = 4096;
 
+/// A key and other columns.
+type Columns = (String, BTreeSet<String>);
+
 /// Which rows of a table a [`RowSet`] has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -43,7 +46,7 @@ pub struct RowSet {
     pub selection: Selection,
     indexes: Mutex<HashMap<String, Option<Arc<KeyIndex>>>>,
     codes: Mutex<HashMap<String, Option<Arc<Codes>>>>,
-    clusters: Mutex<HashMap<(String, BTreeSet<String>), Option<f64>>>,
+    combinations: Mutex<HashMap<Columns, Option<f64>>>,
 }
 
 impl RowSet {
@@ -54,32 +57,36 @@ impl RowSet {
             selection,
             indexes: Mutex::default(),
             codes: Mutex::default(),
-            clusters: Mutex::default(),
+            combinations: Mutex::default(),
         }
     }
 
     /// Distinct combinations of a key and other columns for each value of the key, among thousands of rows that have all rows of some
     /// values; NULL is a value of the others. `None` where a column has no [`index`](Self::index).
     pub fn combinations_per_key(&self, key: &str, others: &BTreeSet<String>) -> Option<f64> {
-        cached(&self.clusters, &(key.to_owned(), others.clone()), || {
-            let own = self.index(key)?;
-            let others = others.iter().filter(|other| *other != key);
-            let others: Vec<_> = others
-                .map(|other| self.index(other))
-                .collect::<Option<_>>()?;
-            let (mut keys, mut looked_at) = (0, 0);
-            let mut found: HashedMap<()> = HashedMap::default();
-            for (hash, rows) in own.keys() {
-                let together = |row: &u32| combined(hash, others.iter().map(|o| o.hash(*row)));
-                found.extend(rows.iter().map(|row| (together(row), ())));
-                keys += 1;
-                looked_at += rows.len();
-                if looked_at >= LOOKED_AT {
-                    break;
+        cached(
+            &self.combinations,
+            &(key.to_owned(), others.clone()),
+            || {
+                let own = self.index(key)?;
+                let others = others.iter().filter(|other| *other != key);
+                let others: Vec<_> = others
+                    .map(|other| self.index(other))
+                    .collect::<Option<_>>()?;
+                let (mut keys, mut looked_at) = (0, 0);
+                let mut found: HashedMap<()> = HashedMap::default();
+                for (hash, rows) in own.keys() {
+                    let together = |row: &u32| combined(hash, others.iter().map(|o| o.hash(*row)));
+                    found.extend(rows.iter().map(|row| (together(row), ())));
+                    keys += 1;
+                    looked_at += rows.len();
+                    if looked_at >= LOOKED_AT {
+                        break;
+                    }
                 }
-            }
-            (keys > 0).then(|| found.len() as f64 / f64::from(keys))
-        })
+                (keys > 0).then(|| found.len() as f64 / f64::from(keys))
+            },
+        )
     }
 
     /// The values of a column apart from its rows; `None` where the rows lack it, or it has thousands of values.
