@@ -7,7 +7,7 @@
 
 use super::groups::UNIQUE;
 use crate::estimate::{
-    ColumnProfile, Counted, MIN_ROWS, compare, distinct_after, key_column, restricted,
+    ColumnProfile, Counted, MIN_ROWS, compare, distinct_after, key_column, restricted, rows_left,
 };
 use crate::join_graph::JoinGraph;
 use crate::query_graph::{Member, QueryGraph, Relation};
@@ -45,16 +45,24 @@ impl<'a> Clusters<'a> {
     /// Distinct combinations of some columns of a relation. `None` where no sample has all rows of some keys.
     pub(super) fn distinct(&self, at: usize, columns: &BTreeSet<String>) -> Option<f64> {
         let relation = self.graph.relations.get(at)?;
-        if let Some(known) = known(self.graph, at, columns, &relation.predicates) {
-            let left = self.rows.min(known.among);
-            return Some(distinct_after(known.values, known.among, left).max(1.0));
+        let known = known(self.graph, at, columns, &relation.predicates);
+        let (values, among) = match known {
+            Some(known) => (known.values, known.among),
+            None => (combinations(relation, columns)?, relation.base.rows),
+        };
+        let left = match known {
+            Some(known) => self.rows.min(known.among),
+            None => self.rows.min(restricted(relation).rows),
+        };
+        if left >= among {
+            return Some(values.max(1.0));
         }
-        let values = combinations(relation, columns)?;
         let mut all = columns.clone();
         all.extend(self.restricting(at));
         let clusters = combinations(relation, &all).unwrap_or(relation.base.rows);
-        let left = self.rows.min(restricted(relation).rows) / relation.base.rows.max(MIN_ROWS);
-        Some(distinct_after(values, clusters, clusters * left.min(1.0)).max(1.0))
+        let base_rows = relation.base.rows.max(MIN_ROWS);
+        let clusters = (clusters * among / base_rows).clamp(values, among.max(values));
+        Some(distinct_after(values, clusters, clusters * left / among).max(1.0))
     }
 
     /// Distinct combinations of some columns of several relations, by relation and field, where one of the relations has a row's
@@ -182,6 +190,11 @@ fn known(
             let passed = relation.evaluations.evaluate(conjunct, &all, &type_of)?;
             passing = &passing & &passed.rows;
         }
+        for membership in &relation.memberships {
+            if let Some(rows) = rows_left(membership, &all) {
+                passing = &passing & &rows;
+            }
+        }
         let rows = passing.count_set_bits();
         let counted = |values: f64| {
             Some(Counted {
@@ -191,7 +204,7 @@ fn known(
         };
         let only = columns.first().filter(|_| columns.len() == 1);
         if let Some(column) = only.and_then(|column| base_column(relation, column)) {
-            if conjuncts.is_empty() {
+            if conjuncts.is_empty() && relation.memberships.is_empty() {
                 return counted(column.ndv);
             }
             if column.ndv >= relation.base.rows * UNIQUE {
@@ -209,7 +222,10 @@ fn known(
             .collect();
         counted(values.len() as f64)
     };
-    relation.evaluations.count(&all, columns, &conjuncts, count)
+    match relation.memberships.is_empty() {
+        true => relation.evaluations.count(&all, columns, &conjuncts, count),
+        false => count(),
+    }
 }
 
 /// Predicates on a relation that say what the bounds of other columns say of its keys.

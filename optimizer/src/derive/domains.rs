@@ -8,13 +8,18 @@ use super::table::peel;
 use super::{Deriver, clusters, column_of, groups};
 use crate::estimate::{ColumnProfile, EstimateSource, Profile, key_column};
 use crate::extract::{self, Region};
-use crate::query_graph::{Composite, Member, QueryGraph, Relation, resolve_region_column};
+use crate::query_graph::{
+    Composite, EqualityClass, Member, QueryGraph, Relation, resolve_region_column,
+};
 use crate::relset::RelSet;
 use datafusion::common::JoinType;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Window, WindowFunctionDefinition};
 use joinwright_stats::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+
+/// Sub-plans of a region whose composite keys are looked at.
+const MOST_DERIVED: usize = 16;
 
 /// Where a column of a plan comes from: a table of a region below.
 #[derive(Debug, Clone)]
@@ -63,10 +68,14 @@ impl Deriver<'_> {
 
     /// Combinations that the keys of a join have room for: of its inputs the one with more of them. Predicates on the tables of the
     /// keys count where both inputs have them, bounds of one input's keys for those of the other.
-    pub(super) fn room_of_both(&self, left: &Keys<'_>, right: &Keys<'_>) -> f64 {
-        let mut regions = Regions::new();
-        let (of_left, others_left) = self.sources(left, &right.columns, &mut regions);
-        let (of_right, others_right) = self.sources(right, &left.columns, &mut regions);
+    pub(super) fn room_of_both(
+        &self,
+        left: &Keys<'_>,
+        right: &Keys<'_>,
+        regions: &mut Regions,
+    ) -> f64 {
+        let (of_left, others_left) = self.sources(left, &right.columns, regions);
+        let (of_right, others_right) = self.sources(right, &left.columns, regions);
         let room = others_left * room_of(&of_left, Some(&of_right));
         room.max(others_right * room_of(&of_right, Some(&of_left)))
     }
@@ -180,29 +189,42 @@ impl Deriver<'_> {
 
     /// The composite keys of sub-plans that are joined with each other.
     pub(crate) fn composites(&self, leaves: &[LogicalPlan], graph: &QueryGraph) -> Vec<Composite> {
-        let fields_of = |a: usize, b: usize| -> Vec<usize> {
+        // An expression over one column has no more values than the column.
+        let field = |key: &Expr| {
+            let columns = key.column_refs();
+            let mut columns = columns.into_iter();
+            let only = columns.next().filter(|_| columns.next().is_none());
+            resolve_region_column(only?).map(|(_, field)| field)
+        };
+        let fields_of = |a: usize, b: usize| -> Option<Vec<usize>> {
             let both = graph.classes.iter().filter(|class| {
                 let relations = class.relations();
                 relations.contains(a) && relations.contains(b)
             });
-            let members = both.filter_map(|class| class.members.iter().find(|m| m.relation == a));
-            let fields =
-                members.filter_map(|m| resolve_region_column(extract::plain_column(&m.key)?));
-            fields.map(|(_, field)| field).collect()
+            let member = |class: &EqualityClass| {
+                let own = class.members.iter().find(|m| m.relation == a);
+                field(&own?.key)
+            };
+            both.map(member).collect()
         };
         let derived = |r: &usize| graph.relations[*r].table.is_none();
-        let derived: Vec<usize> = (0..leaves.len()).filter(derived).collect();
-        let mut composites = vec![];
+        let mut derived: Vec<usize> = (0..leaves.len()).filter(derived).collect();
+        // Of more of them there are too many pairs.
+        derived.truncate(MOST_DERIVED);
+        let (mut composites, mut regions) = (vec![], Regions::new());
         for (i, a) in derived.iter().enumerate() {
             for b in &derived[..i] {
-                let (of_a, of_b) = (fields_of(*a, *b), fields_of(*b, *a));
-                if !of_a.is_empty() && of_a.len() == of_b.len() {
+                let (Some(of_a), Some(of_b)) = (fields_of(*a, *b), fields_of(*b, *a)) else {
+                    continue;
+                };
+                if !of_a.is_empty() {
                     let keys = |r: usize, fields| Keys {
                         plan: &leaves[r],
                         fields,
                         columns: columns_of(&graph.relations[r], fields),
                     };
-                    let combinations = self.room_of_both(&keys(*a, &of_a), &keys(*b, &of_b));
+                    let combinations =
+                        self.room_of_both(&keys(*a, &of_a), &keys(*b, &of_b), &mut regions);
                     let pair: RelSet = [*a, *b].into_iter().collect();
                     composites.push(Composite { pair, combinations });
                 }

@@ -161,7 +161,10 @@ impl Deriver<'_> {
     fn clustered(&self, plan: &LogicalPlan, expressions: &[&Expr], rows: f64) -> Option<f64> {
         let region = match peel(plan) {
             Some(peeled) => extract::Region::of_one(plan, self.table(peeled, String::new())),
-            None => self.region_below(plan)?,
+            None => self.region_below(plan).or_else(|| {
+                let relation = self.semi_joined(plan)?;
+                Some(extract::Region::of_one(plan, relation))
+            })?,
         };
         let columns = expressions.iter().flat_map(|e| e.column_refs());
         let field = |c: &Column| region.output.get(plan.schema().maybe_index_of_column(c)?);

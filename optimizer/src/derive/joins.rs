@@ -1,6 +1,6 @@
 //! Profiles of joins: of regions by the estimator, of outer joins by what they consist of, of the rest by formulas.
 
-use super::domains::Keys;
+use super::domains::{Keys, Regions};
 use super::{Deriver, column_of};
 use crate::estimate::{ColumnProfile, EstimateSource, Profile, selectivity};
 use crate::extract::{self, Kinds};
@@ -247,7 +247,10 @@ impl Deriver<'_> {
             columns: of(right, &of_right),
             fields: &of_right,
         };
-        Some(self.room_of_both(&left, &right).max(1.0))
+        Some(
+            self.room_of_both(&left, &right, &mut Regions::new())
+                .max(1.0),
+        )
     }
 }
 

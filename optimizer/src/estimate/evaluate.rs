@@ -1,9 +1,11 @@
 //! Predicates evaluated on sampled rows: any deterministic expression that DataFusion can evaluate.
 
 use super::literal::value_of;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt16Array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt16Array, UInt32Array,
+};
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer};
-use datafusion::arrow::compute::{cast, prep_null_mask_filter};
+use datafusion::arrow::compute::{cast, prep_null_mask_filter, take};
 use datafusion::arrow::datatypes::{DataType, Field, Float64Type, Schema, UInt16Type};
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
 use datafusion::execution::context::ExecutionProps;
@@ -14,7 +16,6 @@ use datafusion::physical_expr::create_physical_expr;
 use foldhash::HashMap;
 use joinwright_stats::{CODING, RowSet};
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The outcome of a predicate on rows.
@@ -25,6 +26,9 @@ pub(crate) struct Passed {
     /// Some column was rounded to one of 256 values, so that rows near a bound may be on its other side.
     pub(crate) rounded: bool,
 }
+
+/// Rows that a mean is taken of.
+const MOMENT_ROWS: usize = 1024;
 
 /// Fewer rows are looked at one by one.
 const MANY_ROWS: usize = 4096;
@@ -209,18 +213,21 @@ pub(crate) fn evaluate_at(
     type_of: &dyn Fn(&str) -> Option<DataType>,
 ) -> Option<ScalarValue> {
     let in_range = row < set.batch.num_rows();
-    let array = in_range.then(|| evaluate_rows(expr, set, row..row + 1, type_of))??;
+    let rows = UInt32Array::from(vec![u32::try_from(row).ok()?]);
+    let array = in_range.then(|| evaluate_rows(expr, set, &rows, type_of))??;
     ScalarValue::try_from_array(&array, 0).ok()
 }
 
-/// Mean and variance of a number on some rows. `None` if a column is missing or coded, the expression fails, or is NULL on all rows.
+/// Mean and variance of a number on some of many rows. `None` if a column is missing or coded, the expression fails, or is NULL on all rows.
 pub(crate) fn evaluate_moments(
     expr: &Expr,
     set: &RowSet,
     type_of: &dyn Fn(&str) -> Option<DataType>,
 ) -> Option<(f64, f64)> {
-    let rows = 0..set.batch.num_rows().min(MANY_ROWS);
-    let array = evaluate_rows(expr, set, rows, type_of)?;
+    let count = set.batch.num_rows();
+    // At equal distances: samples are in the order of the table.
+    let rows = (0..u32::try_from(count).ok()?).step_by(count.div_ceil(MOMENT_ROWS).max(1));
+    let array = evaluate_rows(expr, set, &UInt32Array::from_iter_values(rows), type_of)?;
     let numbers = cast(&array, &DataType::Float64).ok()?;
     let numbers = numbers.as_primitive_opt::<Float64Type>()?;
     let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
@@ -237,7 +244,7 @@ pub(crate) fn evaluate_moments(
 fn evaluate_rows(
     expr: &Expr,
     set: &RowSet,
-    rows: Range<usize>,
+    rows: &UInt32Array,
     type_of: &dyn Fn(&str) -> Option<DataType>,
 ) -> Option<ArrayRef> {
     if expr.is_volatile() {
@@ -250,7 +257,7 @@ fn evaluate_rows(
             return None;
         }
         let data_type = type_of(&column.name)?;
-        let values = set.batch.column(place).slice(rows.start, rows.len());
+        let values = take(set.batch.column(place), rows, None).ok()?;
         columns.push(cast(&values, &data_type).ok()?);
         fields.push(Field::new(&column.name, data_type, true));
     }

@@ -36,6 +36,7 @@ pub use evaluate::Evaluations;
 pub(crate) use evaluate::{Counted, evaluate_at, evaluate_moments};
 pub use inject::{Inject, Noise};
 pub(crate) use joinwright::leaf::key_column;
+pub(crate) use joinwright::members::rows_left;
 pub use joinwright::{Joinwright, KeySample};
 pub(crate) use literal::compare;
 pub use operators::{OperatorRows, WithOperators};

@@ -15,13 +15,13 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 /// Tables in memory that have been analyzed.
-struct Analyzed {
+pub(crate) struct Analyzed {
     context: SessionContext,
     catalog: Arc<Catalog>,
 }
 
 impl Analyzed {
-    async fn new(tables: &[Arc<MemTable>]) -> Self {
+    pub(crate) async fn new(tables: &[Arc<MemTable>]) -> Self {
         let context = support::session(tables, None);
         let catalog = Arc::new(Catalog::in_memory());
         let names = || (0..tables.len()).map(|i| format!("t{i}"));
@@ -80,7 +80,7 @@ impl Analyzed {
     }
 
     /// The rows of a query, and the estimate of its plan.
-    async fn look_at_plan(&self, sql: &str) -> (f64, f64) {
+    pub(crate) async fn look_at_plan(&self, sql: &str) -> (f64, f64) {
         let counted = format!("SELECT count(*) FROM ({sql})");
         let counted = self.context.sql(&counted).await.unwrap();
         let counted = counted.collect().await.unwrap();
@@ -96,7 +96,7 @@ impl Analyzed {
 }
 
 /// Pseudo-random numbers below `most`.
-fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+pub(crate) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
     move |most| {
         state = state

@@ -15,5 +15,6 @@ mod spool;
 mod spool_random;
 mod statistics;
 mod stray_filters;
+mod sub_plans;
 mod support;
 mod tables;

@@ -28,6 +28,14 @@ pub(super) fn members(membership: &Membership, set: &RowSet) -> Members {
     known(membership, set).unwrap_or(Members::Share(membership.share))
 }
 
+/// The rows that a membership leaves, where these are known one by one.
+pub(crate) fn rows_left(membership: &Membership, set: &RowSet) -> Option<BooleanBuffer> {
+    match known(membership, set)? {
+        Members::Rows(rows) => Some(rows),
+        Members::Share(_) => None,
+    }
+}
+
 fn known(membership: &Membership, set: &RowSet) -> Option<Members> {
     let own: Vec<Arc<KeyIndex>> = indexes(set, membership.keys.iter().map(|keys| &keys.0))?;
     let (first, rest) = own.split_first()?;

@@ -11,7 +11,7 @@ mod effort;
 mod expansion;
 pub(super) mod leaf;
 mod lineage;
-mod members;
+pub(super) mod members;
 mod nodes;
 mod particles;
 mod theta;
