@@ -2,7 +2,7 @@
 //! rule.
 
 use crate::random_queries::Random;
-use crate::support::{rows, session, table};
+use crate::support::{rows, session, table, without_merged_joins};
 use joinwright_optimizer::enumerate::{Enumerator, Problem, Solution, StopReason};
 use joinwright_optimizer::join_graph::JoinKind;
 use joinwright_optimizer::join_tree::JoinTree;
@@ -234,7 +234,13 @@ proptest! {
             for tree in 0..TREES {
                 let got = rows_under_random_tree(&tables, &sql, seed ^ tree).await;
                 let (got, _) = got.map_err(|e| TestCaseError::fail(format!("{sql}\n{e}")))?;
-                prop_assert_eq!(&got, &expected, "tree {}: {}", tree, sql);
+                if got == expected {
+                    continue;
+                }
+                // DataFusion errs where it merges joins of which one finds NULL equal to NULL.
+                let right = rows(&without_merged_joins(&tables), &sql).await;
+                let right = right.map_err(|e| TestCaseError::fail(format!("{sql}\n{e}")))?;
+                prop_assert_eq!(&got, &right, "tree {}: {}", tree, sql);
             }
             Ok(())
         })?;

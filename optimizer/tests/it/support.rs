@@ -95,6 +95,14 @@ pub(crate) async fn rows(context: &SessionContext, sql: &str) -> Result<Vec<Stri
     Ok(rows)
 }
 
+/// A session without the rule, and without DataFusion's `eliminate_cross_join`, which makes adjacent joins one and lets NULL equal NULL for
+/// all of its keys or for none.
+pub(crate) fn without_merged_joins(tables: &[Arc<MemTable>]) -> SessionContext {
+    let context = session(tables, None);
+    assert!(context.remove_optimizer_rule("eliminate_cross_join"));
+    context
+}
+
 /// The rows of a query as text.
 pub(crate) async fn rows_in_order(context: &SessionContext, sql: &str) -> Result<Vec<String>> {
     texts(&context.sql(sql).await?.collect().await?)
