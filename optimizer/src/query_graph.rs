@@ -3,7 +3,7 @@
 //! Plain data between `extract` and `emit`. Predicates stay DataFusion expressions, with columns
 //! named by relation and position, so that the same table may appear any number of times.
 
-use crate::estimate::{Evaluations, Profile};
+use crate::estimate::{ColumnProfile, Evaluations, Profile};
 use crate::join_graph::{EdgeKind, JoinGraph};
 use crate::relset::RelSet;
 use datafusion::arrow::datatypes::DataType;
@@ -55,6 +55,19 @@ pub struct Relation {
     pub memberships: Vec<Membership>,
     /// What the predicates say of rows of `details`, kept for other regions of the query.
     pub evaluations: Evaluations,
+}
+
+impl Relation {
+    /// What is known of a column of `base`, by its name.
+    pub fn base_column(&self, name: &str) -> Option<&ColumnProfile> {
+        let place = self.base_columns.iter().position(|c| c == name)?;
+        self.base.columns.get(place)
+    }
+
+    /// The type of a column of `base`, by its name.
+    pub fn base_type(&self, name: &str) -> Option<DataType> {
+        Some(self.base_column(name)?.data_type.clone())
+    }
 }
 
 /// A semi or anti join of a relation.

@@ -89,6 +89,21 @@ impl RowSet {
         )
     }
 
+    /// Distinct combinations of some columns among some rows; NULL is a value. `None` where a column has no [`index`](Self::index).
+    pub fn combinations(
+        &self,
+        columns: &BTreeSet<String>,
+        rows: impl Iterator<Item = usize>,
+    ) -> Option<usize> {
+        let columns: Vec<_> = columns
+            .iter()
+            .map(|c| self.index(c))
+            .collect::<Option<_>>()?;
+        let together = |row: usize| combined(0, columns.iter().map(|c| c.hash(row as u32)));
+        let found: HashedMap<()> = rows.map(|row| (together(row), ())).collect();
+        Some(found.len())
+    }
+
     /// The values of a column apart from its rows; `None` where the rows lack it, or it has thousands of values.
     pub fn codes(&self, column: &str) -> Option<Arc<Codes>> {
         cached(&self.codes, &column.to_owned(), || {

@@ -12,15 +12,13 @@ use crate::estimate::{
 use crate::join_graph::JoinGraph;
 use crate::query_graph::{Member, QueryGraph, Relation};
 use crate::relset::RelSet;
-use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::split_conjunction;
-use foldhash::HashSet;
-use joinwright_stats::{KeyIndex, Value};
+use joinwright_stats::Value;
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// Of tables with all rows known, most rows that combinations are counted of.
 const MOST_KNOWN: usize = 32_768;
@@ -28,7 +26,7 @@ const MOST_KNOWN: usize = 32_768;
 /// The relations of a region, asked for the distinct values that are left of them.
 pub(super) struct Clusters<'a> {
     graph: &'a QueryGraph,
-    joins: JoinGraph,
+    joins: OnceCell<JoinGraph>,
     /// Rows of the region.
     rows: f64,
 }
@@ -37,7 +35,7 @@ impl<'a> Clusters<'a> {
     pub(super) fn new(graph: &'a QueryGraph, rows: f64) -> Self {
         Self {
             graph,
-            joins: graph.join_graph(),
+            joins: OnceCell::new(),
             rows,
         }
     }
@@ -46,14 +44,14 @@ impl<'a> Clusters<'a> {
     pub(super) fn distinct(&self, at: usize, columns: &BTreeSet<String>) -> Option<f64> {
         let relation = self.graph.relations.get(at)?;
         let known = known(self.graph, at, columns, &relation.predicates);
-        let (values, among) = match known {
-            Some(known) => (known.values, known.among),
-            None => (combinations(relation, columns)?, relation.base.rows),
+        let (values, among, left) = match known {
+            Some(known) => (known.values, known.among, known.among),
+            None => {
+                let values = combinations(relation, columns)?;
+                (values, relation.base.rows, restricted(relation).rows)
+            }
         };
-        let left = match known {
-            Some(known) => self.rows.min(known.among),
-            None => self.rows.min(restricted(relation).rows),
-        };
+        let left = self.rows.min(left);
         if left >= among {
             return Some(values.max(1.0));
         }
@@ -61,7 +59,7 @@ impl<'a> Clusters<'a> {
         all.extend(self.restricting(at));
         let clusters = combinations(relation, &all).unwrap_or(relation.base.rows);
         let base_rows = relation.base.rows.max(MIN_ROWS);
-        let clusters = (clusters * among / base_rows).clamp(values, among.max(values));
+        let clusters = (clusters * among / base_rows).min(among).max(values);
         Some(distinct_after(values, clusters, clusters * left / among).max(1.0))
     }
 
@@ -129,9 +127,8 @@ impl<'a> Clusters<'a> {
     fn values(&self, member: &Member) -> f64 {
         let relation = &self.graph.relations[member.relation];
         let name = key_column(relation, member);
-        let mut names = relation.base_columns.iter().zip(&relation.base.columns);
-        let found = names.find(|(column, _)| Some(*column) == name.as_ref());
-        found.map_or(0.0, |(_, column)| column.ndv)
+        let column = name.and_then(|name| relation.base_column(&name));
+        column.map_or(0.0, |column| column.ndv)
     }
 
     /// The columns of a relation that decide which of its rows are kept: those of its predicates, and those that lead to relations
@@ -161,11 +158,12 @@ impl<'a> Clusters<'a> {
 
     /// Some relations, and those that they are connected with other than by relation `at`.
     fn behind(&self, some: RelSet, at: usize) -> RelSet {
-        let others = self.joins.all().minus(RelSet::single(at));
+        let joins = self.joins.get_or_init(|| self.graph.join_graph());
+        let others = joins.all().minus(RelSet::single(at));
         let (mut all, mut last) = (RelSet::EMPTY, some.intersect(others));
         while !last.is_empty() {
             all = all.union(last);
-            last = self.joins.neighborhood(last).intersect(others).minus(all);
+            last = joins.neighborhood(last).intersect(others).minus(all);
         }
         all
     }
@@ -184,12 +182,9 @@ fn known(
     let conjuncts = predicates.iter().flat_map(split_conjunction).cloned();
     let conjuncts: Vec<Expr> = conjuncts.chain(bounds(graph, at)).collect();
     let count = || {
-        let mut passing = BooleanBuffer::new_set(all.batch.num_rows());
-        for conjunct in &conjuncts {
-            let type_of = |name: &str| Some(base_column(relation, name)?.data_type.clone());
-            let passed = relation.evaluations.evaluate(conjunct, &all, &type_of)?;
-            passing = &passing & &passed.rows;
-        }
+        let mut passing = relation
+            .evaluations
+            .evaluate_all(&conjuncts, &all, &|name| relation.base_type(name))?;
         for membership in &relation.memberships {
             if let Some(rows) = rows_left(membership, &all) {
                 passing = &passing & &rows;
@@ -203,7 +198,7 @@ fn known(
             })
         };
         let only = columns.first().filter(|_| columns.len() == 1);
-        if let Some(column) = only.and_then(|column| base_column(relation, column)) {
+        if let Some(column) = only.and_then(|column| relation.base_column(column)) {
             if conjuncts.is_empty() && relation.memberships.is_empty() {
                 return counted(column.ndv);
             }
@@ -214,13 +209,7 @@ fn known(
         if rows > MOST_KNOWN {
             return None;
         }
-        let indexes = columns.iter().map(|column| all.index(column));
-        let indexes = indexes.collect::<Option<Vec<_>>>()?;
-        let values = passing.set_indices();
-        let values: HashSet<u64> = values
-            .map(|row| together(0, &indexes, row as u32))
-            .collect();
-        counted(values.len() as f64)
+        counted(all.combinations(columns, passing.set_indices())? as f64)
     };
     match relation.memberships.is_empty() {
         true => relation.evaluations.count(&all, columns, &conjuncts, count),
@@ -240,7 +229,7 @@ fn bounds(graph: &QueryGraph, at: usize) -> Vec<Expr> {
         for other in class.members.iter().filter(|m| m.relation != at) {
             let of_other = &graph.relations[other.relation];
             let column = key_column(of_other, other);
-            if let Some(other) = column.and_then(|name| base_column(of_other, &name)) {
+            if let Some(other) = column.and_then(|name| of_other.base_column(&name)) {
                 bounds.extend(within(relation, &name, other));
             }
         }
@@ -248,14 +237,9 @@ fn bounds(graph: &QueryGraph, at: usize) -> Vec<Expr> {
     bounds
 }
 
-fn base_column<'a>(relation: &'a Relation, name: &str) -> Option<&'a ColumnProfile> {
-    let place = relation.base_columns.iter().position(|c| c == name)?;
-    relation.base.columns.get(place)
-}
-
 /// Predicates on a column of a relation that say what the bounds of another one say if both are equal.
 pub(super) fn within(relation: &Relation, name: &str, other: &ColumnProfile) -> Vec<Expr> {
-    let Some(own) = base_column(relation, name) else {
+    let Some(own) = relation.base_column(name) else {
         return vec![];
     };
     let literal = |value: &Option<Value>| match value {
@@ -291,14 +275,9 @@ pub(super) fn room(
     }
     let relation = &graph.relations[at];
     combinations(relation, columns).unwrap_or_else(|| {
-        let columns = columns.iter().filter_map(|name| {
-            let place = relation.base_columns.iter().position(|c| c == name)?;
-            relation.base.columns.get(place)
-        });
-        columns
-            .map(|c| c.ndv)
-            .product::<f64>()
-            .min(relation.base.rows)
+        let columns = columns.iter().filter_map(|c| relation.base_column(c));
+        let product: f64 = columns.map(|c| c.ndv).product();
+        product.min(relation.base.rows)
     })
 }
 
@@ -307,20 +286,12 @@ pub(super) fn room(
 fn combinations(relation: &Relation, columns: &BTreeSet<String>) -> Option<f64> {
     let details = relation.details.as_ref()?;
     columns.iter().find_map(|key| {
-        let ndv = base_column(relation, key)?.ndv;
+        let ndv = relation.base_column(key)?.ndv;
         // All rows have all rows of any key.
         let set = details.all_rows().or_else(|| details.rows_by_key(key))?;
         match columns.len() {
             1 => Some(ndv),
             _ => Some(set.combinations_per_key(key, columns)? * ndv),
         }
-    })
-}
-
-/// The hash of a key and of other columns of a row; NULL is a value.
-fn together(key: u64, others: &[Arc<KeyIndex>], row: u32) -> u64 {
-    others.iter().fold(key, |hash, other| {
-        let mixed = hash.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed ^ other.hash(row).unwrap_or(0x5bd1_e995)
     })
 }

@@ -10,6 +10,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
+use joinwright_stats::CODING;
 
 impl Deriver<'_> {
     /// The predicate with constants in the place of scalar subqueries, where these are known.
@@ -68,22 +69,21 @@ impl Deriver<'_> {
         };
         let relation = self.table(peeled, String::new());
         let all = relation.details.as_ref()?.all_rows()?;
-        let type_of = |name: &str| {
-            let place = relation.base_columns.iter().position(|c| c == name)?;
-            Some(relation.base.columns.get(place)?.data_type.clone())
+        // What is wrong here would be wrong in bounds, too.
+        let fields = all.batch.schema();
+        let is_plain = |name: &String| {
+            let field = fields.field_with_name(name);
+            field.is_ok_and(|field| !field.metadata().contains_key(CODING))
         };
-        let mut row: Option<Vec<usize>> = None;
-        for conjunct in relation.predicates.iter().flat_map(split_conjunction) {
-            let passed = relation
-                .evaluations
-                .evaluate(conjunct, &all, &type_of)?
-                .rows;
-            row = Some(match row {
-                None => passed.set_indices().collect(),
-                Some(rows) => rows.into_iter().filter(|row| passed.value(*row)).collect(),
-            });
+        if relation.base.stale || !relation.base_columns.iter().all(is_plain) {
+            return None;
         }
-        let row = row.map_or(Some(0), |rows| rows.first().copied())?;
-        evaluate_at(&output, &all, row, &type_of)
+        let type_of = |name: &str| relation.base_type(name);
+        let conjuncts = relation.predicates.iter().flat_map(split_conjunction);
+        let conjuncts: Vec<Expr> = conjuncts.cloned().collect();
+        let passing = relation
+            .evaluations
+            .evaluate_all(&conjuncts, &all, &type_of)?;
+        evaluate_at(&output, &all, passing.set_indices().next()?, &type_of)
     }
 }

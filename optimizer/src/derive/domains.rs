@@ -237,11 +237,8 @@ impl Deriver<'_> {
     pub(super) fn window(&self, window: &Window) -> Profile {
         let mut profile = self.profile(&window.input);
         let schema = window.input.schema();
-        for (expr, field) in window
-            .window_expr
-            .iter()
-            .zip(&window.schema.fields()[profile.columns.len()..])
-        {
+        let results = window.schema.fields().iter().skip(profile.columns.len());
+        for (expr, field) in window.window_expr.iter().zip(results) {
             let mut column = ColumnProfile::unknown(field.data_type().clone(), profile.rows);
             if let Expr::WindowFunction(function) = expr.clone().unalias_nested().data {
                 let params = &function.params;

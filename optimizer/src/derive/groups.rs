@@ -159,6 +159,10 @@ impl Deriver<'_> {
     /// Distinct combinations of expressions over a region, where their columns are those of one relation or of relations that it
     /// refers to.
     fn clustered(&self, plan: &LogicalPlan, expressions: &[&Expr], rows: f64) -> Option<f64> {
+        // The profile of the region has said it of a single column.
+        if let [Expr::Column(_)] = expressions {
+            return None;
+        }
         let region = match peel(plan) {
             Some(peeled) => extract::Region::of_one(plan, self.table(peeled, String::new())),
             None => self.region_below(plan).or_else(|| {

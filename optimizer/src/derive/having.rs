@@ -2,10 +2,10 @@
 
 use super::domains::Regions;
 use super::groups::origin;
+use super::table::rename;
 use super::{Deriver, column_of};
 use crate::estimate::{EstimateSource, Profile, evaluate_moments, selectivity};
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, Operator};
@@ -41,7 +41,8 @@ impl Deriver<'_> {
         let Expr::BinaryExpr(binary) = conjunct else {
             return None;
         };
-        if !binary.op.supports_propagation() && binary.op != Operator::Eq {
+        use Operator::{Eq, Gt, GtEq, Lt, LtEq};
+        if !matches!(binary.op, Gt | GtEq | Lt | LtEq | Eq) {
             return None;
         }
         let right = self.moments(plan, &binary.right)?;
@@ -52,13 +53,11 @@ impl Deriver<'_> {
         // Whole numbers: half of the one at the bound lies on either side of it.
         let half = if difference.whole { 0.5 } else { 0.0 };
         Some(match binary.op {
-            Operator::Gt => 1.0 - difference.share_below(half),
-            Operator::GtEq => 1.0 - difference.share_below(-half),
-            Operator::Lt => difference.share_below(-half),
-            Operator::LtEq => difference.share_below(half),
-            Operator::Eq if difference.whole => {
-                difference.share_below(half) - difference.share_below(-half)
-            }
+            Gt => 1.0 - difference.share_below(half),
+            GtEq => 1.0 - difference.share_below(-half),
+            Lt => difference.share_below(-half),
+            LtEq => difference.share_below(half),
+            Eq if difference.whole => difference.share_below(half) - difference.share_below(-half),
             _ => return None,
         })
     }
@@ -170,23 +169,13 @@ impl Deriver<'_> {
         if !sources.iter().all(|(_, source)| source.is_beside(first)) {
             return None;
         }
-        let named = |column: &Column| {
+        let expr = rename(expr, &|column| {
             let (_, source) = sources.iter().find(|(known, _)| known == column)?;
-            Some(Expr::Column(Column::from_name(&source.column)))
-        };
-        let renamed = expr.clone().transform_up(|e| {
-            Ok(match &e {
-                Expr::Column(column) => named(column).map_or(Transformed::no(e), Transformed::yes),
-                _ => Transformed::no(e),
-            })
-        });
+            Some(source.column.clone())
+        })?;
         let relation = first.relation();
         let details = relation.details.as_ref()?;
-        let type_of = |name: &str| {
-            let place = relation.base_columns.iter().position(|c| c == name)?;
-            Some(relation.base.columns.get(place)?.data_type.clone())
-        };
-        let expr = renamed.ok()?.data;
+        let type_of = |name: &str| relation.base_type(name);
         let moments = |set: Arc<RowSet>| evaluate_moments(&expr, &set, &type_of);
         let of_sample = details.uniform_rows().and_then(moments);
         of_sample.or_else(|| details.all_rows().and_then(moments))

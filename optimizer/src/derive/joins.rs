@@ -122,11 +122,12 @@ impl Deriver<'_> {
         // Of the left rows the share with a partner, and of the right rows.
         let (mut left_match, mut right_match) = (1.0_f64, 1.0_f64);
         let mut source = left.source.max(right.source).max(EstimateSource::Ndv);
+        let mut regions = Regions::new();
         for (at, (left_key, right_key)) in join.on.iter().enumerate() {
             let left_key = column_of(left_key, join.left.schema(), &left);
             let right_key = column_of(right_key, join.right.schema(), &right);
             // Values that are left of a key are some of those that there are, not those that the other side has.
-            let room = self.room_of_keys(join, at..at + 1, &left, &right);
+            let room = self.room_of_keys(join, at..at + 1, &left, &right, &mut regions);
             let room = room.unwrap_or(0.0);
             let of_left = right_key.ndv / left_key.ndv.max(room);
             let of_right = left_key.ndv / right_key.ndv.max(room);
@@ -138,7 +139,7 @@ impl Deriver<'_> {
         if join.on.len() > 1 {
             // As in `Textbook`: a composite key has no more combinations than there is room for, or than the smaller side rows.
             inner = inner.max(
-                match self.room_of_keys(join, 0..join.on.len(), &left, &right) {
+                match self.room_of_keys(join, 0..join.on.len(), &left, &right, &mut regions) {
                     Some(room) => left.rows * right.rows / room,
                     None => left.rows.max(right.rows).min(left.rows * right.rows) * left_match,
                 },
@@ -222,6 +223,7 @@ impl Deriver<'_> {
         keys: Range<usize>,
         left: &Profile,
         right: &Profile,
+        regions: &mut Regions,
     ) -> Option<f64> {
         let place = |plan: &LogicalPlan, key: &Expr| {
             plan.schema()
@@ -247,10 +249,7 @@ impl Deriver<'_> {
             columns: of(right, &of_right),
             fields: &of_right,
         };
-        Some(
-            self.room_of_both(&left, &right, &mut Regions::new())
-                .max(1.0),
-        )
+        Some(self.room_of_both(&left, &right, regions).max(1.0))
     }
 }
 

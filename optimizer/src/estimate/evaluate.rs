@@ -91,6 +91,19 @@ impl Evaluations {
         outcome
     }
 
+    /// The rows that pass all of some predicates. `None` if one cannot be evaluated.
+    pub(crate) fn evaluate_all(
+        &self,
+        predicates: &[Expr],
+        set: &Arc<RowSet>,
+        type_of: &dyn Fn(&str) -> Option<DataType>,
+    ) -> Option<BooleanBuffer> {
+        let all = BooleanBuffer::new_set(set.batch.num_rows());
+        predicates.iter().try_fold(all, |passing, predicate| {
+            Some(&passing & &self.evaluate(predicate, set, type_of)?.rows)
+        })
+    }
+
     /// What `count` says of some columns of the rows that pass some predicates, once.
     pub(crate) fn count(
         &self,

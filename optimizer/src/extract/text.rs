@@ -113,7 +113,9 @@ fn write_tree(tree: &JoinTree, region: &Region, whole: bool, text: &mut String) 
             predicates.dedup();
             let _ = write!(text, " {} {predicates:?}", relation.base.rows);
             for membership in &relation.memberships {
-                let _ = write!(text, " {:?} {}", membership.keys, membership.share);
+                let (keys, other) = (&membership.keys, &membership.other);
+                let _ = write!(text, " {} {keys:?} {:?}", membership.anti, other.table);
+                let _ = write!(text, " {:?} {}", other.predicates, membership.share);
             }
         }
     }

@@ -199,7 +199,14 @@ impl Pass<'_> {
             }
             rows
         });
-        let operators: Vec<OperatorRows> = operators.collect();
+        let mut operators: Vec<OperatorRows> = operators.collect();
+        if operators.iter().filter(|rows| rows.known).count() > 1 {
+            // Sets that lack some of them go by shares.
+            let known = operators.iter_mut().zip(&region.operators);
+            for (rows, operator) in known.filter(|(rows, _)| rows.known) {
+                rows.share = self.deriver.kept_share(region, &operator.join);
+            }
+        }
         if operators.is_empty() {
             return inner;
         }

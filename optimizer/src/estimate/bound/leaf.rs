@@ -71,7 +71,7 @@ impl Leaf {
                 *key = Some(found);
             }
         }
-        let type_of = |name: &str| type_of(relation, name).cloned();
+        let type_of = |name: &str| relation.base_type(name);
         let mut pass: Option<BooleanBuffer> = None;
         for conjunct in relation.predicates.iter().flat_map(split_conjunction) {
             leaf.rows = leaf.rows.min(common_rows(conjunct, relation, details));
@@ -99,11 +99,6 @@ impl Leaf {
     pub(super) fn passes(&self, row: u32) -> bool {
         self.pass.as_ref().is_none_or(|p| p.value(row as usize))
     }
-}
-
-fn type_of<'a>(relation: &'a Relation, name: &str) -> Option<&'a DataType> {
-    let place = relation.base_columns.iter().position(|c| c == name)?;
-    Some(&relation.base.columns.get(place)?.data_type)
 }
 
 /// Rows of a column that are not NULL, as far as its null count is known. Degrees that do not say the same miss some file.
@@ -153,7 +148,9 @@ fn is_exact(predicate: &Expr, batch: &RecordBatch, relation: &Relation) -> bool 
                 is_exact(left, batch, relation) && is_exact(right, batch, relation)
             }
             Operator::Eq => [left, right].iter().all(|side| match side.as_ref() {
-                Expr::Column(column) => type_of(relation, &column.name).is_some_and(is_text),
+                Expr::Column(column) => relation
+                    .base_type(&column.name)
+                    .is_some_and(|t| is_text(&t)),
                 Expr::Literal(value, _) => is_text(&value.data_type()),
                 _ => false,
             }),
@@ -166,7 +163,9 @@ fn is_exact(predicate: &Expr, batch: &RecordBatch, relation: &Relation) -> bool 
         }) => {
             let text = |e: &Expr| matches!(e, Expr::Literal(v, _) if is_text(&v.data_type()));
             let column = match expr.as_ref() {
-                Expr::Column(column) => type_of(relation, &column.name).is_some_and(is_text),
+                Expr::Column(column) => relation
+                    .base_type(&column.name)
+                    .is_some_and(|t| is_text(&t)),
                 _ => false,
             };
             column && list.iter().all(text)
@@ -212,7 +211,7 @@ fn common_rows(predicate: &Expr, relation: &Relation, details: &TableDetails) ->
     let Expr::Column(column) = column else {
         return f64::INFINITY;
     };
-    let Some(data_type) = type_of(relation, &column.name) else {
+    let Some(data_type) = relation.base_type(&column.name) else {
         return f64::INFINITY;
     };
     let Some(distribution) = details.distribution(&column.name) else {
@@ -227,7 +226,7 @@ fn common_rows(predicate: &Expr, relation: &Relation, details: &TableDetails) ->
     let mut rows = 0.0;
     for value in values {
         // NULL equals nothing, but that is not for us to say.
-        let value = match value_of(value, data_type) {
+        let value = match value_of(value, &data_type) {
             Some(value @ (Value::Bool(_) | Value::Int(_) | Value::Bytes(_))) => value,
             _ => return f64::INFINITY,
         };

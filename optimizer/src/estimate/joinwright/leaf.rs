@@ -272,7 +272,7 @@ impl Leaf {
         let Some(details) = &relation.details else {
             return;
         };
-        let type_of = |name: &str| type_of(relation, name);
+        let type_of = |name: &str| relation.base_type(name);
         let rows = self.base_rows;
         let scale = |set: &RowSet| rows / (set.batch.num_rows() as f64).max(1.0);
         // Evaluates what can be; the rest is returned.
@@ -438,11 +438,6 @@ fn rate_of_rest(prior: f64, some: &View, both: &View, all: &View) -> Rate {
     };
     let rates = small.keys().map(|(key, rows)| (key, of_key(rows).1));
     Rate::ByKey(Arc::clone(large), rates.collect(), overall)
-}
-
-pub(super) fn type_of(relation: &Relation, name: &str) -> Option<DataType> {
-    let place = relation.base_columns.iter().position(|c| c == name)?;
-    Some(relation.base.columns.get(place)?.data_type.clone())
 }
 
 /// The table's column that a key is, through conversions that keep what values hash to.

@@ -1,6 +1,6 @@
 //! Semi and anti joins: which of the rows that are known have a partner among those known of another relation.
 
-use super::leaf::{small_count, type_of};
+use super::leaf::small_count;
 use crate::query_graph::{Membership, Relation};
 use datafusion::arrow::array::BooleanBufferBuilder;
 use datafusion::arrow::buffer::BooleanBuffer;
@@ -120,7 +120,7 @@ impl Partners {
             return Some(Self::All(Arc::clone(first)));
         }
         let mut pass = BooleanBuffer::new_set(set.batch.num_rows());
-        let type_of = |name: &str| type_of(other, name);
+        let type_of = |name: &str| other.base_type(name);
         for conjunct in other.predicates.iter().flat_map(split_conjunction) {
             pass = &pass & &other.evaluations.evaluate(conjunct, set, &type_of)?.rows;
         }

@@ -28,7 +28,7 @@ use super::{Cardinalities, CardinalityEstimator, Estimate, EstimateSource};
 use crate::query_graph::QueryGraph;
 use crate::relset::RelSet;
 use foldhash::{HashMap, HashMapExt};
-use std::cell::RefCell;
+use std::cell::{LazyCell, RefCell};
 
 /// Hits that the prior counts for (the shape of a Gamma distribution).
 const PRIOR_HITS: f64 = 1.0;
@@ -179,6 +179,7 @@ impl Prepared {
         let (mut hits, mut exposure) = (0.0, 0.0);
         let mut exact = None;
         let mut level = 0;
+        let prior = LazyCell::new(|| self.prior(set));
         for (assumed, lineage) in self.nodes.lineages_of(set) {
             // The others count only if those that assume less saw nothing.
             if assumed > level && hits > 0.0 || hits >= self.nodes.effort.hits {
@@ -195,7 +196,7 @@ impl Prepared {
                 // Of keys that have fewer rows than expected many have none: few are seen where there are some.
                 let keys = self.nodes.keys(set, lineage);
                 let seen = match keys.is_finite() {
-                    true => (keys * node.rows / self.prior(set)).min(1.0 / variance),
+                    true => (keys * node.rows / *prior).min(1.0 / variance),
                     false => 1.0 / variance,
                 };
                 hits += seen;
@@ -206,10 +207,7 @@ impl Prepared {
         }
         let rows = match exact {
             Some(rows) => rows,
-            None => {
-                let prior = self.prior(set);
-                (PRIOR_HITS + hits) / (PRIOR_HITS / prior + exposure)
-            }
+            None => (PRIOR_HITS + hits) / (PRIOR_HITS / *prior + exposure),
         };
         of(rows.max(MIN_ROWS), EstimateSource::KeySample)
     }
