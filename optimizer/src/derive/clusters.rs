@@ -21,7 +21,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// Of tables with all rows known, most rows that combinations are counted of.
-const MOST_KNOWN: usize = 32_768;
+const MOST_KNOWN: usize = 4_096;
 
 /// The relations of a region, asked for the distinct values that are left of them.
 pub(super) struct Clusters<'a> {
