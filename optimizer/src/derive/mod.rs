@@ -273,7 +273,21 @@ impl<'a> Deriver<'a> {
         if let Some(relation) = self.semi_joined(leaf) {
             return Relation { alias, ..relation };
         }
-        let base = self.profile(leaf);
+        self.derived(self.profile(leaf), alias)
+    }
+
+    /// A leaf of a region as a relation, of which nothing is known if it is no table.
+    pub(crate) fn table_or_unknown(&self, leaf: &LogicalPlan, alias: String) -> Relation {
+        match peel(leaf) {
+            Some(peeled) => self.table(peeled, alias),
+            None => {
+                let types = leaf.schema().fields().iter().map(|f| f.data_type().clone());
+                self.derived(Profile::counted(GUESS_ROWS, types), alias)
+            }
+        }
+    }
+
+    fn derived(&self, base: Profile, alias: String) -> Relation {
         Relation {
             alias,
             table: None,

@@ -83,7 +83,7 @@ pub(crate) fn large_region(plan: &LogicalPlan, deriver: &Deriver<'_>) -> Result<
         constants,
         predicates,
     } = flattener;
-    let relations = relations_of_leaves(&leaves, &leaf_predicates, deriver)?;
+    let relations = relations_of_leaves(&leaves, &leaf_predicates, deriver, Deriver::relation)?;
     Ok(LargeRegion {
         relations,
         leaves,

@@ -114,6 +114,25 @@ impl Region {
 /// The region whose topmost join is `plan`; `None` if it is not one, or has a shape that is not
 /// understood.
 pub(crate) fn region(plan: &LogicalPlan, kinds: Kinds, deriver: &Deriver<'_>) -> Option<Region> {
+    let mut region = region_of(plan, kinds, deriver, Deriver::relation)?;
+    region.graph.composites = deriver.composites(&region.leaves, &region.graph);
+    Some(region)
+}
+
+/// The region whose topmost join is `plan`, of which nothing is known but its tables.
+pub(crate) fn outline(plan: &LogicalPlan, deriver: &Deriver<'_>) -> Option<Region> {
+    region_of(plan, Kinds::All, deriver, Deriver::table_or_unknown)
+}
+
+/// What is known of a leaf under a name.
+type RelationOf<'a> = fn(&Deriver<'a>, &LogicalPlan, String) -> Relation;
+
+fn region_of<'a>(
+    plan: &LogicalPlan,
+    kinds: Kinds,
+    deriver: &Deriver<'a>,
+    relation_of: RelationOf<'a>,
+) -> Option<Region> {
     let expansion = Expansion::of(plan, kinds)?;
     let flat = match flatten(plan, &expansion) {
         Ok(flat) => flat,
@@ -123,7 +142,7 @@ pub(crate) fn region(plan: &LogicalPlan, kinds: Kinds, deriver: &Deriver<'_>) ->
         }
         Err(Failure::Barrier(_)) => return None,
     };
-    match extract(flat, deriver) {
+    match extract(flat, deriver, relation_of) {
         Ok(region) => Some(region),
         Err(error) => {
             tracing::debug!(%error, "a join region is left as it is");
@@ -132,8 +151,9 @@ pub(crate) fn region(plan: &LogicalPlan, kinds: Kinds, deriver: &Deriver<'_>) ->
     }
 }
 
-fn extract(flat: Flat, deriver: &Deriver<'_>) -> Result<Region> {
-    let relations = relations_of_leaves(&flat.leaves, &flat.predicates.of_leaves, deriver)?;
+fn extract<'a>(flat: Flat, deriver: &Deriver<'a>, relation_of: RelationOf<'a>) -> Result<Region> {
+    let (leaves, predicates) = (&flat.leaves, &flat.predicates.of_leaves);
+    let relations = relations_of_leaves(leaves, predicates, deriver, relation_of)?;
     let estimated = as_inner_joins(&flat);
     let places = match flat.operators.is_empty() {
         true => vec![],
@@ -151,15 +171,13 @@ fn extract(flat: Flat, deriver: &Deriver<'_>) -> Result<Region> {
         .zip(flat.operators)
         .map(|(place, join)| RegionOperator { place, join })
         .collect();
-    let mut graph = QueryGraph {
-        relations,
-        classes: estimated.classes,
-        filters: estimated.filters,
-        composites: vec![],
-    };
-    graph.composites = deriver.composites(&flat.leaves, &graph);
     Ok(Region {
-        graph,
+        graph: QueryGraph {
+            relations,
+            classes: estimated.classes,
+            filters: estimated.filters,
+            composites: vec![],
+        },
         leaves: flat.leaves,
         written: flat.written,
         output: flat.fields,
@@ -173,15 +191,16 @@ fn extract(flat: Flat, deriver: &Deriver<'_>) -> Result<Region> {
 }
 
 /// The relations of a region, with the predicates on each alone that stood above a join.
-fn relations_of_leaves(
+fn relations_of_leaves<'a>(
     leaves: &[LogicalPlan],
     predicates: &[Vec<Expr>],
-    deriver: &Deriver<'_>,
+    deriver: &Deriver<'a>,
+    relation_of: RelationOf<'a>,
 ) -> Result<Vec<Relation>> {
     let aliases = unique_names(leaves.iter().map(leaf_name));
     let mut relations = vec![];
     for ((leaf, alias), own) in leaves.iter().zip(aliases).zip(predicates) {
-        let mut relation = deriver.relation(leaf, alias);
+        let mut relation = relation_of(deriver, leaf, alias);
         for predicate in own {
             let named = rename_columns(predicate, |c| {
                 let (_, field) = resolve_region_column(c)?;

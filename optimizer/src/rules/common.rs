@@ -7,7 +7,7 @@
 
 use super::pass::Pass;
 use crate::enumerate::{Adaptive, Enumerator, ForcedTree, Problem, Solution, constrain};
-use crate::extract::{self, Kinds, Region, leaf_text, readable};
+use crate::extract::{self, Region, leaf_text, readable};
 use crate::join_tree::{JoinTree, Step};
 use crate::relset::RelSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -94,7 +94,7 @@ impl Pass<'_> {
         if extract::is_large(plan) || outlines.len() == MOST_REGIONS {
             return Ok(());
         }
-        if let Some(region) = extract::region(plan, Kinds::All, self.deriver()) {
+        if let Some(region) = extract::outline(plan, self.deriver()) {
             for leaf in &region.leaves {
                 self.outline(leaf, outlines)?;
             }

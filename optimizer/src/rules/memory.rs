@@ -8,6 +8,7 @@ use crate::extract::RegionText;
 use crate::options::JoinwrightOptions;
 use crate::trace::Trace;
 use datafusion::common::HashMap;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::OptimizerConfig;
 use joinwright_stats::Snapshot;
 use std::collections::VecDeque;
@@ -53,7 +54,7 @@ impl QueryId {
 }
 
 /// Queries of which more is remembered than what was decided.
-const KNOWN: usize = 4;
+const FOUND: usize = 4;
 
 /// The relative difference between rows that are taken for the same.
 const SAME_ROWS: f64 = 0.01;
@@ -76,11 +77,19 @@ struct Decisions {
     shapes: HashMap<RegionText, (Vec<f64>, Trace)>,
 }
 
+/// What was found out about a query while it is planned.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    known: Known,
+    /// The plan that the last pass made, with its traces.
+    left: Option<(LogicalPlan, Vec<Trace>)>,
+}
+
 /// What was decided, by query and region.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     queries: Mutex<VecDeque<(QueryId, Decisions)>>,
-    known: Mutex<VecDeque<(QueryId, Known)>>,
+    found: Mutex<VecDeque<(QueryId, Found)>>,
 }
 
 impl Memory {
@@ -91,17 +100,42 @@ impl Memory {
 
     /// What earlier passes found out; the last pass takes it.
     pub(super) fn known(&self, query: &QueryId, last: bool) -> Known {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = known.iter().position(|known| known.0 == *query);
-        let found = place.and_then(|place| known.remove(place));
-        let found = found.map_or_else(Known::default, |found| found.1);
         if !last {
-            if known.len() == KNOWN {
-                known.pop_front();
-            }
-            known.push_back((query.clone(), found.clone()));
+            return self.with_found(query, |found| found.known.clone());
         }
-        found
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = all.iter().position(|found| found.0 == *query);
+        let found = place.and_then(|place| all.remove(place));
+        found.map_or_else(Known::default, |found| found.1.known)
+    }
+
+    /// The traces of the last pass, if this is the plan that it made.
+    pub(super) fn as_left(&self, query: &QueryId, plan: &LogicalPlan) -> Option<Vec<Trace>> {
+        self.with_found(query, |found| {
+            let left = found.left.as_ref().filter(|left| left.0 == *plan);
+            left.map(|left| left.1.clone())
+        })
+    }
+
+    /// Remembers the plan that a pass made.
+    pub(super) fn leave(&self, query: &QueryId, plan: LogicalPlan, traces: Vec<Trace>) {
+        self.with_found(query, |found| found.left = Some((plan, traces)));
+    }
+
+    fn with_found<T>(&self, query: &QueryId, read: impl FnOnce(&mut Found) -> T) -> T {
+        // Nothing is left half done where it is held.
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = all.iter().position(|found| found.0 == *query);
+        let mut found = match place.and_then(|place| all.remove(place)) {
+            Some(found) => found.1,
+            None => Found::default(),
+        };
+        let result = read(&mut found);
+        if all.len() >= FOUND {
+            all.pop_front();
+        }
+        all.push_back((query.clone(), found));
+        result
     }
 
     /// The decision to leave a region as it stands, if an earlier pass left it so.

@@ -137,6 +137,19 @@ impl OptimizerRule for ReorderJoins {
         let snapshot = self.catalog.snapshot();
         let query = QueryId::new(config, &snapshot, options);
         let hint = hint(options)?;
+        let log = |traces| {
+            if let Some(log) = &self.ordering.trace {
+                log.pass(traces);
+            }
+        };
+        let memory = query.as_ref().map(|query| (&self.memory, query));
+        if let Some(mut traces) = memory.and_then(|(memory, query)| memory.as_left(query, &plan)) {
+            for trace in &mut traces {
+                trace.planning_us = trace.planning_us.map(|_| 0);
+            }
+            log(traces);
+            return Ok(Transformed::no(plan));
+        }
         let used_columns = match parts.cost.uses_widths() {
             true => Some(used_columns(&plan)?),
             false => None,
@@ -161,12 +174,14 @@ impl OptimizerRule for ReorderJoins {
             plan = pass.rewrite(written)?;
         }
         pass.check_hint()?;
-        if let Some((memory, query)) = &pass.memory {
+        if let Some((memory, query)) = memory {
             memory.settle_shapes(query, std::mem::take(&mut pass.shapes));
         }
-        if let Some(log) = &self.ordering.trace {
-            log.pass(pass.into_traces());
+        let traces = pass.into_traces();
+        if let Some((memory, query)) = memory.filter(|_| !traces.is_empty()) {
+            memory.leave(query, plan.data.clone(), traces.clone());
         }
+        log(traces);
         Ok(plan)
     }
 }
