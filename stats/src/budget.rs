@@ -49,24 +49,28 @@ fn rank(entry: &FileEntry, part: &PartInfo) -> Option<(u8, f64)> {
     const MANY_KEYS: u64 = 262_144;
     let complete = part.below == u64::MAX;
     let all_keys = entry.parts_of(PartKind::Keys, 0).next().is_some();
+    let texts = PartKind::TextKeys;
+    let is_text = entry.parts_of(texts, part.column as usize).next().is_some();
     let by_size = 1.0 / part.length.max(1) as f64;
     Some(match part.kind {
         // Their rows tell the same.
-        PartKind::DegreeVector if all_keys => (0, by_size),
+        PartKind::DegreeVector if all_keys || is_text => (0, by_size),
         // Most predicates are evaluated on the coded rows.
         PartKind::Sample if part.tier > 0 && all_keys => (1, by_size),
         PartKind::DegreeVector if part.rows > MANY_KEYS => (2, by_size),
         PartKind::Sample if part.tier > 0 => (3, by_size),
         PartKind::KeySample if part.tier > 0 => (4, by_size),
-        PartKind::Fingerprints => (5, lookup_value(entry, part) * by_size),
-        PartKind::Codes => (6, by_size),
-        PartKind::KeySample => (7, by_size),
-        PartKind::Keys => (8, by_size),
-        PartKind::DegreeVector => (9, by_size),
-        PartKind::Sample if !complete => (10, by_size),
-        PartKind::Sample => (11, by_size),
-        PartKind::Degrees => (12, by_size),
-        PartKind::Column if entry.stats.columns.len() > 1 => (13, by_size),
+        // Joins by texts are rare, and would take the place of many lookups.
+        PartKind::TextKeys => (5, by_size),
+        PartKind::Fingerprints => (6, lookup_value(entry, part) * by_size),
+        PartKind::Codes => (7, by_size),
+        PartKind::KeySample => (8, by_size),
+        PartKind::Keys => (9, by_size),
+        PartKind::DegreeVector => (10, by_size),
+        PartKind::Sample if !complete => (11, by_size),
+        PartKind::Sample => (12, by_size),
+        PartKind::Degrees => (13, by_size),
+        PartKind::Column if entry.stats.columns.len() > 1 => (14, by_size),
         PartKind::Column => return None,
     })
 }

@@ -28,7 +28,7 @@ use crate::parts::{Part, PartInfo, PartKind};
 const MAGIC: &[u8; 8] = b"jwstats\0";
 
 /// To be raised whenever [`FileStats`], a sketch, a part, or a hash function changes.
-const FORMAT_VERSION: u32 = 5;
+const FORMAT_VERSION: u32 = 6;
 
 /// Magic, version, and two lengths.
 const HEADER: usize = 8 + 4 + 8 + 8;

@@ -467,10 +467,17 @@ fn whole_parts(
     distinct: &[Option<f64>],
 ) -> Result<Vec<Part>, ParquetError> {
     let mut parts = Vec::new();
-    let is_key = |column: usize| keys.iter().any(|key| key.column == column);
+    let is_any_key = |column: usize| keys.iter().any(|key| key.column == column);
+    let has_texts = |column: usize| {
+        let array = taken.arrays.get(column).and_then(Option::as_ref);
+        array.is_some_and(|array| is_text(array.data_type()))
+    };
     if keys.is_empty() {
         return Ok(parts);
     }
+    // Where all keys are texts there is nothing that these would take the place of.
+    let all_texts = keys.iter().all(|key| has_texts(key.column));
+    let is_key = |column: usize| is_any_key(column) && (all_texts || !has_texts(column));
     let mut push = |kind, column: usize, batch: &RecordBatch, distinct: &[Option<f64>]| {
         if batch.num_columns() > 0 {
             let bytes = Bytes::from(pack_rows(batch, distinct)?);
@@ -487,6 +494,13 @@ fn whole_parts(
     };
     let (batch, columns) = taken.batch(None, is_key)?;
     push(PartKind::Keys, 0, &batch, &of_columns(distinct, &columns))?;
+    for key in keys.iter().filter(|key| !is_key(key.column)) {
+        let (batch, columns) = taken.batch(None, |column| column == key.column)?;
+        let distinct = of_columns(distinct, &columns);
+        if distinct.iter().all(|distinct| !is_few(*distinct)) {
+            push(PartKind::TextKeys, key.column, &batch, &distinct)?;
+        }
+    }
     let (others, columns) = taken.batch(None, |column| !is_key(column))?;
     let mut codes = (Vec::new(), Vec::new());
     let mut distinct_codes = Vec::new();
@@ -496,15 +510,11 @@ fn whole_parts(
         .zip(others.schema().fields())
         .zip(columns)
     {
-        let few = distinct[column].is_some_and(|distinct| distinct <= CODES as f64);
-        if few {
+        if is_few(distinct[column]) {
             distinct_codes.push(distinct[column]);
             codes.0.push(field.as_ref().clone());
             codes.1.push(Arc::clone(array));
-        } else if matches!(
-            array.data_type(),
-            DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_)
-        ) {
+        } else if is_text(array.data_type()) {
             let field = Field::new(field.name(), DataType::UInt16, true);
             let batch = new_batch(vec![field], vec![fingerprints(array)], taken.count())?;
             push(PartKind::Fingerprints, column, &batch, &[None])?;
@@ -526,6 +536,18 @@ fn whole_parts(
     let batch = new_batch(codes.0, codes.1, taken.count())?;
     push(PartKind::Codes, 0, &batch, &distinct_codes)?;
     Ok(parts)
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_)
+    )
+}
+
+/// Whether so many distinct values all have a code.
+fn is_few(distinct: Option<f64>) -> bool {
+    distinct.is_some_and(|distinct| distinct <= CODES as f64)
 }
 
 /// Whether a column takes a tenth more space at most than with its values rounded, or two bits a row, as sorted ones do.

@@ -18,7 +18,7 @@ use crate::hash::hash_rows;
 use crate::histogram::{Bucket, Histogram};
 use crate::mcv::Mcv;
 use crate::parts::{
-    ColumnPart, DegreesPart, PartKind, SamplePart, unpack, unpack_rows, unpack_vector,
+    ColumnPart, DegreesPart, PartInfo, PartKind, SamplePart, unpack, unpack_rows, unpack_vector,
 };
 use crate::rows::{RowSet, Selection};
 use crate::sampling::{Priorities, bound_to_share, key_threshold};
@@ -419,6 +419,7 @@ fn describe(kind: PartKind, column: Option<&FileColumn>) -> String {
         PartKind::Degrees => of("degrees"),
         PartKind::DegreeVector => of("degree vector"),
         PartKind::Keys => "key columns".to_owned(),
+        PartKind::TextKeys => of("keys"),
         PartKind::Codes => "coded columns".to_owned(),
         PartKind::Fingerprints => of("fingerprints"),
         PartKind::KeySample => of("key sample"),
@@ -544,9 +545,19 @@ fn file_all_rows(file: &FileEntry) -> Option<RecordBatch> {
         .collect();
     let mut arrays = keys.columns().to_vec();
     let codes = file.parts_of(PartKind::Codes, 0);
-    let prints = file.stats.parts.iter();
-    let prints = prints.filter(|part| part.kind == PartKind::Fingerprints);
-    for part in codes.chain(prints) {
+    let of_kind = |kind| {
+        file.stats
+            .parts
+            .iter()
+            .filter(move |part| part.kind == kind)
+    };
+    let texts = of_kind(PartKind::TextKeys);
+    let has_text = |part: &PartInfo| {
+        let mut texts = of_kind(PartKind::TextKeys);
+        texts.any(|text| text.column == part.column)
+    };
+    let prints = of_kind(PartKind::Fingerprints).filter(|part| !has_text(part));
+    for part in codes.chain(texts).chain(prints) {
         let batch = file
             .read(part)
             .and_then(|bytes| unpack_rows(bytes, part.rows));

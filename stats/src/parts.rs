@@ -37,6 +37,8 @@ pub(crate) enum PartKind {
     DegreeVector,
     /// Key columns of a file of middling size, all rows.
     Keys,
+    /// A key column of strings of the same rows.
+    TextKeys,
     /// The other columns of the same rows, in 256 values each.
     Codes,
     /// Fingerprints of a column of strings of the same rows.

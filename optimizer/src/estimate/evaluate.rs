@@ -27,6 +27,20 @@ pub(crate) struct Passed {
     pub(crate) rounded: bool,
 }
 
+/// Values are rounded to so many.
+const ROUNDED_VALUES: usize = 256;
+
+/// Rows of so many of them pass at least, or too many of those that pass are near a bound.
+const LEAST_VALUES: usize = 8;
+
+impl Passed {
+    /// Whether values are rounded, and so few rows pass that it might be several times as many.
+    pub(crate) fn is_too_rough(&self) -> bool {
+        let least = self.rows.len() * LEAST_VALUES / ROUNDED_VALUES;
+        self.rounded && self.rows.count_set_bits() < least
+    }
+}
+
 /// Rows that a mean is taken of.
 const MOMENT_ROWS: usize = 1024;
 

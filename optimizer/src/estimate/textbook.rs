@@ -20,7 +20,7 @@ use datafusion::logical_expr::Expr;
 use joinwright_stats::Value;
 
 /// Sketches err by a percent or two: numbers of distinct values this close are taken for equal.
-const SAME_DOMAIN: f64 = 1.05;
+pub(super) const SAME_DOMAIN: f64 = 1.05;
 
 /// Estimates from rows, NDV, min/max and null fractions.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,6 +41,11 @@ impl CardinalityEstimator for Textbook {
 /// The profile of a relation after its predicates, its columns as the leaf's schema has them.
 pub(crate) fn restricted(relation: &Relation) -> Profile {
     restricted_by(relation, false)
+}
+
+/// The same, by common values and histograms.
+pub(super) fn restricted_by_spread(relation: &Relation) -> Profile {
+    restricted_by(relation, true)
 }
 
 /// The same, by common values and histograms if `spread`.

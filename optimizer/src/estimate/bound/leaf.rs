@@ -21,6 +21,8 @@ pub(crate) struct Leaf {
     pub(crate) rows: f64,
     /// All rows of the table are known, and index the keys.
     pub(crate) whole: bool,
+    /// The number of rows before predicates, or of those that pass where that is known row by row.
+    pub(crate) candidates: f64,
     /// By row, whether it passes the predicates that could be evaluated exactly; `None` if all rows do, or they are not known.
     pub(crate) pass: Option<BooleanBuffer>,
     /// By equality class the relation's key in it.
@@ -35,6 +37,7 @@ impl Leaf {
         let mut leaf = Self {
             rows: f64::INFINITY,
             whole: false,
+            candidates: f64::INFINITY,
             pass: None,
             keys: vec![None; graph.classes.len()],
         };
@@ -45,6 +48,7 @@ impl Leaf {
         }
         // An empty table has a little more than no rows in its profile.
         leaf.rows = base.rows.round();
+        leaf.candidates = leaf.rows;
         let Some(details) = &relation.details else {
             return leaf;
         };
@@ -89,7 +93,8 @@ impl Leaf {
             }
         }
         if let Some(pass) = &pass {
-            leaf.rows = leaf.rows.min(pass.count_set_bits() as f64);
+            leaf.candidates = pass.count_set_bits() as f64;
+            leaf.rows = leaf.rows.min(leaf.candidates);
         }
         leaf.pass = pass;
         leaf

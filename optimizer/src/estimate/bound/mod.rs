@@ -277,16 +277,20 @@ impl Bounds {
         Message::Degrees {
             key,
             sums: self.sums(top, factors),
-            exact: all && leaf.whole,
+            exact: all && leaf.whole && leaf.rows == leaf.candidates,
         }
     }
 
     /// The sum over all rows of a relation, and whether it was counted.
     fn root(&self, relation: usize, factors: &[Factor]) -> (f64, bool) {
-        let mut sum = 0.0;
-        let done = self.for_each_row(relation, factors, &mut |_, weight| sum += weight);
+        let (mut sum, mut max) = (0.0, 0.0_f64);
+        let done = self.for_each_row(relation, factors, &mut |_, weight| {
+            sum += weight;
+            max = max.max(weight);
+        });
         match done {
-            Some(exact) => (sum, exact),
+            // Not all of the rows that were looked at may pass.
+            Some(exact) => (sum.min(max * self.leaves[relation].rows), exact),
             None => (self.sums(relation, factors).total(), false),
         }
     }
@@ -340,7 +344,7 @@ impl Bounds {
         };
         // The rows of the keys of the factor that has fewest, or those that pass.
         let most = self.limits.rows as f64;
-        let mut work = leaf.rows;
+        let mut work = leaf.candidates;
         let mut driver = None;
         for (at, (factor, index)) in both.iter().enumerate() {
             let enough = work.min(most);
@@ -373,9 +377,9 @@ impl Bounds {
                 });
             }
             (None, Some(pass)) => pass.set_indices().for_each(|row| one(row as u32)),
-            (None, None) => (0..leaf.rows as u32).for_each(one),
+            (None, None) => (0..leaf.candidates as u32).for_each(one),
         }
-        Some(factors.iter().all(Factor::is_exact))
+        Some(leaf.rows == leaf.candidates && factors.iter().all(Factor::is_exact))
     }
 }
 

@@ -28,6 +28,8 @@ struct Table {
     rows: Vec<Row>,
     /// By row, whether it passes the predicates.
     pass: Vec<bool>,
+    /// How many pass is known, but not which.
+    unseen: bool,
     known: Known,
 }
 
@@ -80,10 +82,16 @@ fn leaf(table: &Table, columns: &[Option<usize>]) -> Leaf {
             ))),
         })
     };
+    let rows = table.pass.iter().filter(|pass| **pass).count() as f64;
+    let seen = whole && !table.unseen;
     Leaf {
-        rows: table.pass.iter().filter(|pass| **pass).count() as f64,
+        rows,
         whole,
-        pass: whole.then(|| BooleanBuffer::from(table.pass.clone())),
+        candidates: match seen {
+            true => rows,
+            false => table.rows.len() as f64,
+        },
+        pass: seen.then(|| BooleanBuffer::from(table.pass.clone())),
         keys: columns.iter().map(key).collect(),
     }
 }
@@ -158,7 +166,8 @@ fn table() -> impl Strategy<Value = Table> {
     ];
     let rows = prop::collection::vec([key.clone(), key.clone(), key], 0..9);
     let known = prop_oneof![Just(Known::Rows), Just(Known::Vectors), Just(Known::Bins)];
-    (rows, any::<u16>(), known).prop_map(|(rows, mask, known)| Table {
+    (rows, any::<u16>(), known, any::<bool>()).prop_map(|(rows, mask, known, unseen)| Table {
+        unseen,
         pass: (0..rows.len())
             .map(|row| mask >> row & 1 == 1 || mask > 40_000)
             .collect(),
@@ -207,7 +216,10 @@ proptest! {
         mut tables in prop::collection::vec(table(), 2..5),
         columns in prop::collection::vec((0..COLUMNS, 0..COLUMNS), 4),
     ) {
-        tables.iter_mut().for_each(|table| table.known = Known::Rows);
+        for table in &mut tables {
+            table.known = Known::Rows;
+            table.unseen = false;
+        }
         let n = tables.len();
         let classes: Vec<Vec<Option<usize>>> = (1..n)
             .map(|at| {
@@ -234,6 +246,7 @@ fn the_example_of_the_module() {
     let of = |keys: &[i64], known| Table {
         rows: keys.iter().map(|key| [Some(*key), None, None]).collect(),
         pass: vec![true; keys.len()],
+        unseen: false,
         known,
     };
     let classes = [vec![Some(0), Some(0)]];

@@ -3,6 +3,7 @@
 use super::leaf::{Leaf, View};
 use super::lineage::Lineage;
 use super::particles::{GOLDEN, Particles, systematic};
+use crate::estimate::textbook::SAME_DOMAIN;
 use joinwright_stats::{Degrees, KeyIndex};
 
 /// Rows looked at for one key at least, if it has them.
@@ -111,6 +112,10 @@ pub(super) fn join(
         scale: lineage.coordination(particles.relations.iter().copied().collect(), relation),
         first,
         rest,
+        refers: links.iter().all(|link| {
+            let other = particles.relations[link.slot];
+            distinct(link) * SAME_DOMAIN >= leaves[other].distinct[link.class]
+        }),
         all_match: rest.is_empty() && view.is_unfiltered(),
         looks: (extent.looks * extent.most / particles.len().max(1)).max(LEAST_LOOKS),
         most: extent.most,
@@ -129,6 +134,8 @@ struct Expansion<'a> {
     cluster: Option<(usize, &'a KeyIndex)>,
     first: &'a Link<'a>,
     rest: &'a [Link<'a>],
+    /// Rows of the relation seem to have all combinations of keys that there are.
+    refers: bool,
     /// Every row with the key matches.
     all_match: bool,
     /// Rows to look at for one particle.
@@ -236,8 +243,12 @@ impl Expansion<'_> {
             }
         }
         let mut rate = (num + SHRINKAGE * overall) / (den + SHRINKAGE);
-        for link in self.rest {
-            rate /= self.leaf.distinct[link.class];
+        if !self.rest.is_empty() {
+            let values = self.rest.iter().map(|link| self.leaf.distinct[link.class]);
+            let values: f64 = values.product();
+            // A composite key has no more combinations than its relation rows: a row that refers to it finds one.
+            let most = if self.refers { degree } else { f64::INFINITY };
+            rate /= values.min(most).max(1.0);
         }
         matches.weight = degree * rate;
         // An unfiltered relation has as many matches as the degree tells.

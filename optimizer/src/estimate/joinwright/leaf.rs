@@ -1,7 +1,9 @@
 //! One relation: its rows after its predicates, and the rows of it that are known one by one.
 
 use super::members::{Members, members};
+use super::posterior::Prior;
 use crate::estimate::profile::MIN_ROWS;
+use crate::estimate::textbook::restricted_by_spread;
 use crate::estimate::{EstimateSource, restricted};
 use crate::query_graph::{Member, QueryGraph, Relation, resolve_region_column};
 use datafusion::arrow::buffer::BooleanBuffer;
@@ -14,8 +16,10 @@ use std::sync::{Arc, OnceLock};
 
 /// Weight of the rate of all rows when that of one key is estimated, in rows.
 const KEY_SHRINKAGE: f64 = 3.0;
-/// Hits that what is known without a sample counts for: the shape of a Gamma distribution.
-const PRIOR_HITS: f64 = 1.0;
+/// The variance of the logarithm of what is known without a sample.
+const PRIOR_VARIANCE: f64 = 1.0;
+/// From so many hits in a sample on, what else is known of a predicate does not matter.
+const MANY_HITS: f64 = 64.0;
 
 /// Rows to choose any from.
 const SOME: usize = 256;
@@ -32,6 +36,8 @@ pub(super) struct View {
     pub(super) keys: Vec<Option<Arc<KeyIndex>>>,
     /// The number of rows that pass.
     pub(super) passing: usize,
+    /// Some of them may not, and some others may, as values are rounded.
+    rounded: bool,
     /// Some of these rows, once somebody asked for them.
     some: OnceLock<Vec<u32>>,
     /// Rows of the table for one row here.
@@ -63,6 +69,7 @@ impl View {
         Self {
             keys: columns.iter().map(index).collect(),
             passing: set.batch.num_rows(),
+            rounded: false,
             some: OnceLock::new(),
             set,
             pass: None,
@@ -251,24 +258,12 @@ impl Leaf {
                 .collect(),
             unfiltered: conjuncts.is_empty() && relation.memberships.is_empty(),
         };
-        leaf.look(
-            relation,
-            &columns,
-            &conjuncts,
-            profile.rows / relation.base.rows,
-        );
+        leaf.look(relation, &columns, &conjuncts);
         leaf
     }
 
-    /// Finds the rows that are known one by one, and evaluates predicates on them. `prior` is the share that passes as far as
-    /// other statistics tell.
-    fn look(
-        &mut self,
-        relation: &Relation,
-        columns: &[Option<String>],
-        conjuncts: &[&Expr],
-        prior: f64,
-    ) {
+    /// Finds the rows that are known one by one, and evaluates predicates on them.
+    fn look(&mut self, relation: &Relation, columns: &[Option<String>], conjuncts: &[&Expr]) {
         let Some(details) = &relation.details else {
             return;
         };
@@ -279,8 +274,12 @@ impl Leaf {
         let filter = |view: &mut View| -> Vec<usize> {
             let mut rest = vec![];
             for (at, conjunct) in conjuncts.iter().enumerate() {
-                match relation.evaluations.evaluate(conjunct, &view.set, &type_of) {
-                    Some(passed) => view.restrict(&passed.rows),
+                let passed = relation.evaluations.evaluate(conjunct, &view.set, &type_of);
+                match passed.filter(|passed| !passed.is_too_rough()) {
+                    Some(passed) => {
+                        view.rounded |= passed.rounded;
+                        view.restrict(&passed.rows);
+                    }
                     None => rest.push(at),
                 }
             }
@@ -299,7 +298,8 @@ impl Leaf {
                 // Of the rest some can be evaluated on the sample, whose columns are not coded; others nowhere.
                 let passed = |view: &View, at: &usize| {
                     let conjunct = conjuncts[*at];
-                    relation.evaluations.evaluate(conjunct, &view.set, &type_of)
+                    let passed = relation.evaluations.evaluate(conjunct, &view.set, &type_of);
+                    passed.filter(|passed| !passed.is_too_rough())
                 };
                 let on_sample =
                     |at: &usize| uniform.as_ref().is_some_and(|u| passed(u, at).is_some());
@@ -343,7 +343,7 @@ impl Leaf {
                 sample.restrict_members(relation);
                 self.uniform = Some(Arc::new(sample));
             }
-            self.source = match rest.is_empty() && factor == 1.0 {
+            self.source = match rest.is_empty() && factor == 1.0 && !all.rounded {
                 true => EstimateSource::Exact,
                 false => EstimateSource::Sample,
             };
@@ -382,7 +382,14 @@ impl Leaf {
         }
         self.uniform = uniform.map(Arc::new);
         if seen > 0.0 && whole && !self.unfiltered {
-            let share = small_count(hits, seen, prior);
+            let share = match hits >= MANY_HITS {
+                true => hits / seen,
+                false => {
+                    let memberships = relation.memberships.iter().map(|m| m.share);
+                    let prior = prior_of(relation, conjuncts.iter().copied());
+                    small_count(hits, seen, prior * memberships.product::<f64>())
+                }
+            };
             self.rows = (rows * share).clamp(MIN_ROWS, rows.max(MIN_ROWS));
             self.source = EstimateSource::Sample;
         }
@@ -394,21 +401,24 @@ impl Leaf {
     }
 }
 
-/// The share of rows that pass, of which `hits` among `seen` did, and `prior` was expected: the mean of a Gamma–Poisson posterior.
-/// Never zero, and `prior` where nothing was seen.
+/// The share of rows that pass, of which `hits` among `seen` did, and `prior` was expected. Never zero, and `prior` where nothing was
+/// seen.
 pub(super) fn small_count(hits: f64, seen: f64, prior: f64) -> f64 {
-    let prior = prior.clamp(f64::MIN_POSITIVE, 1.0);
-    ((PRIOR_HITS + hits) / (PRIOR_HITS / prior + seen)).min(1.0)
+    let prior = Prior {
+        median: prior.clamp(f64::MIN_POSITIVE, 1.0),
+        variance: PRIOR_VARIANCE,
+    };
+    prior.updated(hits, seen).min(1.0)
 }
 
-/// The share of a table's rows that pass some conjuncts, as far as statistics of columns tell.
+/// The share of a table's rows that pass some conjuncts, as far as common values and histograms tell.
 fn prior_of<'a>(relation: &Relation, conjuncts: impl Iterator<Item = &'a Expr>) -> f64 {
     let alone = Relation {
         predicates: conjuncts.cloned().collect(),
         memberships: vec![],
         ..relation.clone()
     };
-    (restricted(&alone).rows / relation.base.rows).clamp(0.0, 1.0)
+    (restricted_by_spread(&alone).rows / relation.base.rows).clamp(0.0, 1.0)
 }
 
 /// The share of the rows passing some conjuncts that pass the rest, too, seen in the rows of a uniform sample that pass `some`
