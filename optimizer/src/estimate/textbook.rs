@@ -124,6 +124,10 @@ impl Prepared {
             let mut members: Vec<ClassMember> = vec![];
             let mut ranges = vec![];
             for member in &class.members {
+                // What a second key of a relation says is one of the relation's own predicates.
+                if members.iter().any(|m| m.relation == member.relation) {
+                    continue;
+                }
                 let rows = profiles[member.relation].rows;
                 let key = key_profile(&member.key, &resolve, rows);
                 source = source.max(key.source);
@@ -263,7 +267,7 @@ impl Cardinalities for Prepared {
             let mut joined = false;
             for member in members {
                 selectivity *= member.not_null / member.ndv;
-                joined |= member.relation != smallest.relation;
+                joined = true;
             }
             if joined {
                 rows *= selectivity * smallest.not_null;

@@ -26,6 +26,7 @@ use crate::query_graph::{EqualityClass, JoinFilter, QueryGraph, Relation, resolv
 use crate::relset::RelSet;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DataFusionError, JoinType, Result, plan_datafusion_err};
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use flatten::{Failure, Flat, flatten};
 use predicates::{Conjunct, Predicates};
@@ -153,8 +154,9 @@ fn region_of<'a>(
 
 fn extract<'a>(flat: Flat, deriver: &Deriver<'a>, relation_of: RelationOf<'a>) -> Result<Region> {
     let (leaves, predicates) = (&flat.leaves, &flat.predicates.of_leaves);
-    let relations = relations_of_leaves(leaves, predicates, deriver, relation_of)?;
+    let mut relations = relations_of_leaves(leaves, predicates, deriver, relation_of)?;
     let estimated = as_inner_joins(&flat);
+    restrict_within(&mut relations, &estimated.classes)?;
     let places = match flat.operators.is_empty() {
         true => vec![],
         false => conflicts::operators(&flat.tree),
@@ -212,6 +214,38 @@ fn relations_of_leaves<'a>(
         relations.push(relation);
     }
     Ok(relations)
+}
+
+/// Columns of one relation that equal the same other are equal to each other: a predicate on that relation alone.
+fn restrict_within(relations: &mut [Relation], classes: &[EqualityClass]) -> Result<()> {
+    for class in classes {
+        for (at, member) in class.members.iter().enumerate() {
+            let mut before = class.members[..at].iter();
+            let Some(first) = before.find(|m| m.relation == member.relation) else {
+                continue;
+            };
+            let Some(relation) = relations.get_mut(member.relation) else {
+                continue;
+            };
+            let named = |key| {
+                rename_columns(key, |c| {
+                    let (_, field) = resolve_region_column(c)?;
+                    let base = *relation.output.get(field)?;
+                    Some(Column::from_name(relation.base_columns.get(base)?))
+                })
+            };
+            let (first, second) = (named(&first.key)?, named(&member.key)?);
+            let known = [
+                first.clone().eq(second.clone()),
+                second.clone().eq(first.clone()),
+            ];
+            let mut conjuncts = relation.predicates.iter().flat_map(split_conjunction);
+            if !conjuncts.any(|conjunct| known.contains(conjunct)) {
+                relation.predicates.push(first.eq(second));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// All predicates between relations as if outer joins were inner ones.

@@ -16,8 +16,9 @@ use std::sync::{Arc, OnceLock};
 
 /// Weight of the rate of all rows when that of one key is estimated, in rows.
 const KEY_SHRINKAGE: f64 = 3.0;
-/// The variance of the logarithm of what is known without a sample.
+/// The variance of the logarithm of a share that common values and histograms tell, and of any other.
 const PRIOR_VARIANCE: f64 = 1.0;
+const GUESS_VARIANCE: f64 = 4.0;
 /// From so many hits in a sample on, what else is known of a predicate does not matter.
 const MANY_HITS: f64 = 64.0;
 
@@ -309,7 +310,7 @@ impl Leaf {
                     |some: &[usize]| prior_of(relation, some.iter().map(|at| conjuncts[*at]));
                 let of_unseen = match unseen.is_empty() {
                     true => 1.0,
-                    false => prior(&unseen),
+                    false => prior(&unseen).median,
                 };
                 let restricted = |view: &View, some: &[usize]| {
                     let mut view = view.clone();
@@ -324,7 +325,11 @@ impl Leaf {
                     (Some(some), Some(both)) if !seen.is_empty() => {
                         rate_of_rest(prior(&seen), some, both, &all)
                     }
-                    _ => Rate::Constant(if seen.is_empty() { 1.0 } else { prior(&seen) }),
+                    _ => Rate::Constant(if seen.is_empty() {
+                        1.0
+                    } else {
+                        prior(&seen).median
+                    }),
                 };
                 all.rate.scale(of_unseen);
                 if let Some(mut sample) = both {
@@ -386,8 +391,9 @@ impl Leaf {
                 true => hits / seen,
                 false => {
                     let memberships = relation.memberships.iter().map(|m| m.share);
-                    let prior = prior_of(relation, conjuncts.iter().copied());
-                    small_count(hits, seen, prior * memberships.product::<f64>())
+                    let mut prior = prior_of(relation, conjuncts.iter().copied());
+                    prior.median *= memberships.product::<f64>();
+                    updated(prior, hits, seen)
                 }
             };
             self.rows = (rows * share).clamp(MIN_ROWS, rows.max(MIN_ROWS));
@@ -401,31 +407,44 @@ impl Leaf {
     }
 }
 
-/// The share of rows that pass, of which `hits` among `seen` did, and `prior` was expected. Never zero, and `prior` where nothing was
+/// The share of rows that pass, of which `hits` among `seen` did, and `prior` was guessed. Never zero, and `prior` where nothing was
 /// seen.
 pub(super) fn small_count(hits: f64, seen: f64, prior: f64) -> f64 {
     let prior = Prior {
-        median: prior.clamp(f64::MIN_POSITIVE, 1.0),
-        variance: PRIOR_VARIANCE,
+        median: prior,
+        variance: GUESS_VARIANCE,
     };
-    prior.updated(hits, seen).min(1.0)
+    updated(prior, hits, seen)
+}
+
+/// The share of rows that pass, of which `hits` among `seen` did.
+fn updated(prior: Prior, hits: f64, seen: f64) -> f64 {
+    let median = prior.median.clamp(f64::MIN_POSITIVE, 1.0);
+    Prior { median, ..prior }.updated(hits, seen).min(1.0)
 }
 
 /// The share of a table's rows that pass some conjuncts, as far as common values and histograms tell.
-fn prior_of<'a>(relation: &Relation, conjuncts: impl Iterator<Item = &'a Expr>) -> f64 {
+fn prior_of<'a>(relation: &Relation, conjuncts: impl Iterator<Item = &'a Expr>) -> Prior {
     let alone = Relation {
         predicates: conjuncts.cloned().collect(),
         memberships: vec![],
         ..relation.clone()
     };
-    (restricted_by_spread(&alone).rows / relation.base.rows).clamp(0.0, 1.0)
+    let passing = restricted_by_spread(&alone);
+    Prior {
+        median: (passing.rows / relation.base.rows).clamp(0.0, 1.0),
+        variance: match passing.source {
+            EstimateSource::Exact | EstimateSource::Histogram => PRIOR_VARIANCE,
+            _ => GUESS_VARIANCE,
+        },
+    }
 }
 
 /// The share of the rows passing some conjuncts that pass the rest, too, seen in the rows of a uniform sample that pass `some`
 /// of them and `both`.
-fn rate_of_rest(prior: f64, some: &View, both: &View, all: &View) -> Rate {
+fn rate_of_rest(prior: Prior, some: &View, both: &View, all: &View) -> Rate {
     let (seen, hits) = (some.passing as f64, both.passing as f64);
-    let overall = small_count(hits, seen, prior);
+    let overall = updated(prior, hits, seen);
     let of_key = |rows: &[u32]| {
         let count = |view: &View| rows.iter().filter(|row| view.weight(**row) > 0.0).count();
         let (den, num) = (count(some) as f64, count(both) as f64);
