@@ -1,6 +1,6 @@
 //! How much of the data its statistics may take, and what gives way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::cache::FileEntry;
@@ -42,36 +42,38 @@ impl Budget {
     }
 }
 
+/// Part of the limit that keys of texts may take beside it.
+const TEXTS: u64 = 4;
+
 /// What gives way first has the lowest rank; `None` stays whatever happens. Of parts of one rank, those of less value for a byte
 /// go first.
-fn rank(entry: &FileEntry, part: &PartInfo) -> Option<(u8, f64)> {
+///
+/// `is_text`: the column is a key of texts, which is known of all rows.
+fn rank(entry: &FileEntry, part: &PartInfo, is_text: bool) -> Option<(u8, f64)> {
     // Vectors of very many keys help little more than their bins do.
     const MANY_KEYS: u64 = 262_144;
     let complete = part.below == u64::MAX;
     let all_keys = entry.parts_of(PartKind::Keys, 0).next().is_some();
-    let texts = PartKind::TextKeys;
-    let is_text = entry.parts_of(texts, part.column as usize).next().is_some();
     let by_size = 1.0 / part.length.max(1) as f64;
     Some(match part.kind {
         // Their rows tell the same.
         PartKind::DegreeVector if all_keys || is_text => (0, by_size),
+        PartKind::Fingerprints if is_text => (0, by_size),
         // Most predicates are evaluated on the coded rows.
         PartKind::Sample if part.tier > 0 && all_keys => (1, by_size),
         PartKind::DegreeVector if part.rows > MANY_KEYS => (2, by_size),
         PartKind::Sample if part.tier > 0 => (3, by_size),
         PartKind::KeySample if part.tier > 0 => (4, by_size),
-        // Joins by texts are rare, and would take the place of many lookups.
-        PartKind::TextKeys => (5, by_size),
-        PartKind::Fingerprints => (6, lookup_value(entry, part) * by_size),
-        PartKind::Codes => (7, by_size),
-        PartKind::KeySample => (8, by_size),
-        PartKind::Keys => (9, by_size),
-        PartKind::DegreeVector => (10, by_size),
-        PartKind::Sample if !complete => (11, by_size),
-        PartKind::Sample => (12, by_size),
-        PartKind::Degrees => (13, by_size),
-        PartKind::Column if entry.stats.columns.len() > 1 => (14, by_size),
-        PartKind::Column => return None,
+        PartKind::Fingerprints => (5, lookup_value(entry, part) * by_size),
+        PartKind::Codes => (6, by_size),
+        PartKind::KeySample => (7, by_size),
+        PartKind::Keys => (8, by_size),
+        PartKind::DegreeVector => (9, by_size),
+        PartKind::Sample if !complete => (10, by_size),
+        PartKind::Sample => (11, by_size),
+        PartKind::Degrees => (12, by_size),
+        PartKind::Column if entry.stats.columns.len() > 1 => (13, by_size),
+        PartKind::Column | PartKind::TextKeys => return None,
     })
 }
 
@@ -85,19 +87,44 @@ fn lookup_value(entry: &FileEntry, part: &PartInfo) -> f64 {
 }
 
 /// The parts by which entries exceed a limit: by file key, their places. Of parts of one rank those of least value for a byte go first.
+///
+/// Keys of texts take space of their own beside the limit, a fourth of it at most, so that a join by texts takes none from all others.
 pub(crate) fn excess(entries: &[Arc<FileEntry>], limit: u64) -> BTreeMap<String, BTreeSet<usize>> {
     let mut size: u64 = entries.iter().map(|entry| entry.size()).sum();
     let mut drops: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     if size <= limit {
         return drops;
     }
+    let mut texts: Vec<_> = entries
+        .iter()
+        .flat_map(|entry| {
+            let parts = entry.stats.parts.iter().enumerate();
+            let texts = parts.filter(|(_, part)| part.kind == PartKind::TextKeys);
+            texts.map(|(place, part)| (part.length, &entry.stats.version.key, place, part.column))
+        })
+        .collect();
+    texts.sort_unstable();
+    let mut of_texts = 0;
+    texts.retain(|(length, key, place, _)| {
+        let fits = of_texts + length <= limit / TEXTS;
+        if fits {
+            of_texts += length;
+        } else {
+            size -= length;
+            drops.entry((*key).clone()).or_default().insert(*place);
+        }
+        fits
+    });
+    let texts: HashSet<(&String, u32)> = texts.iter().map(|text| (text.1, text.3)).collect();
+    let limit = limit + of_texts;
     let mut parts: Vec<_> = entries
         .iter()
         .flat_map(|entry| {
             let parts = entry.stats.parts.iter().enumerate();
             parts.filter_map(|(place, part)| {
                 let key = &entry.stats.version.key;
-                Some((rank(entry, part)?, part.length, key, place))
+                let is_text = texts.contains(&(key, part.column));
+                Some((rank(entry, part, is_text)?, part.length, key, place))
             })
         })
         .collect();
