@@ -39,7 +39,7 @@ use datafusion::common::{Column, DFSchema};
 use datafusion::logical_expr::{Expr, FetchType, Limit, LogicalPlan, TableScan};
 use joinwright_stats::Snapshot;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Rows of a relation of which nothing at all is known.
@@ -57,6 +57,8 @@ pub(crate) struct Deriver<'a> {
     /// Sub-plans are estimated with the time that takes. While a query is planned, formulas have to do for tables below other
     /// operators, and for outer joins.
     thorough: bool,
+    /// Names of the columns that the plan uses anywhere, if they are known: of others nothing has to be told.
+    used: Option<Arc<HashSet<String>>>,
     /// A join is asked for by each that stands above it, and more than once by some.
     joins: RefCell<HashMap<JoinKey, Derived>>,
     known: Known,
@@ -126,6 +128,7 @@ impl<'a> Deriver<'a> {
             snapshot,
             estimator,
             thorough,
+            used: None,
             joins: RefCell::default(),
             known: Known::default(),
         }
@@ -134,6 +137,15 @@ impl<'a> Deriver<'a> {
     /// Goes on from what was found out before, by the same estimator from the same statistics.
     pub(crate) fn set_known(&mut self, known: Known) {
         self.known = known;
+    }
+
+    /// Tells nothing of columns of other names.
+    pub(crate) fn set_used(&mut self, used: Option<Arc<HashSet<String>>>) {
+        self.used = used;
+    }
+
+    fn is_used(&self, column: &str) -> bool {
+        self.used.as_ref().is_none_or(|used| used.contains(column))
     }
 
     /// Remembers the rows of a region of inner joins.
@@ -341,6 +353,11 @@ impl<'a> Deriver<'a> {
             .output
             .iter()
             .map(|(relation, field)| {
+                let name = region.leaves[*relation].schema().field(*field).name();
+                if !self.is_used(name) {
+                    let data_type = profiles[*relation].columns[*field].data_type.clone();
+                    return ColumnProfile::unknown(data_type, rows);
+                }
                 let mut column = profiles[*relation].columns[*field].clone();
                 column.shrink(profiles[*relation].rows, rows);
                 if let Some(distinct) = known.distinct(&clusters, *relation, *field) {

@@ -64,9 +64,9 @@ pub(super) struct Pass<'a> {
     pub(super) hint: Option<JoinHint>,
     /// What the regions of the plan have in common, if spools can share it.
     pub(super) common: RefCell<Vec<CommonJoins>>,
-    /// Names of the columns that any node of the plan uses, if the cost model asks for the widths of rows. In the first pass of
-    /// the optimizer all columns of all tables are still there.
-    pub(super) used_columns: Option<HashSet<String>>,
+    /// Names of the columns that any node of the plan uses, if they are known. In the first pass of the optimizer all columns of all
+    /// tables are still there.
+    used_columns: Option<Arc<HashSet<String>>>,
     /// Whether a region had the relations of the hint.
     hint_obeyed: bool,
 }
@@ -99,6 +99,18 @@ impl<'a> Pass<'a> {
             self.deriver.set_known(memory.known(query, last));
         }
         self.memory = memory;
+    }
+
+    /// Tells the names of the columns that any node of the plan uses.
+    pub(super) fn use_columns(&mut self, used: Arc<HashSet<String>>) {
+        self.deriver.set_used(Some(Arc::clone(&used)));
+        self.used_columns = Some(used);
+    }
+
+    /// The same, if they matter to the cost model.
+    pub(super) fn width_columns(&self) -> Option<&HashSet<String>> {
+        let used = self.used_columns.as_deref();
+        used.filter(|_| self.parts.cost.uses_widths())
     }
 
     pub(super) fn deriver(&self) -> &Deriver<'a> {

@@ -61,7 +61,7 @@ impl Pass<'_> {
         if self.options.cross_products {
             graph = with_products(graph, cardinalities.as_ref(), self.options.budget);
         }
-        if let Some(used) = &self.used_columns {
+        if let Some(used) = self.width_columns() {
             let widths = region.leaves.iter().map(|leaf| used_width(leaf, used));
             graph = graph.with_widths(widths.collect());
         }

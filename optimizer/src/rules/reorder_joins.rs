@@ -150,14 +150,11 @@ impl OptimizerRule for ReorderJoins {
             log(traces);
             return Ok(Transformed::no(plan));
         }
-        let used_columns = match parts.cost.uses_widths() {
-            true => Some(used_columns(&plan)?),
-            false => None,
-        };
+        let used_columns = Arc::new(used_columns(&plan)?);
         let new_pass = || {
             let mut pass = Pass::new(&snapshot, &self.ordering, options, parts.clone());
             pass.hint = hint.clone();
-            pass.used_columns = used_columns.clone();
+            pass.use_columns(Arc::clone(&used_columns));
             pass.remember(query.clone().map(|query| (&self.memory, query)), false);
             pass
         };
