@@ -3,9 +3,10 @@
 use anyhow::Result;
 use twox_hash::XxHash64;
 
-use crate::agreement::{Agreement, Reference, judge};
+use crate::agreement::{Agreement, Reference, judge, judge_number};
 use crate::operators::Observed;
-use crate::record::{Sample, Status};
+use crate::plan_errors::PErrors;
+use crate::record::{Run, Sample, Status};
 use crate::rows::{Digest, Table};
 use crate::shape::Shape;
 use crate::suite::Query;
@@ -21,9 +22,34 @@ pub(crate) struct Schedule {
     pub(crate) cold: bool,
     /// Shuffles the arms of each query, and the queries.
     pub(crate) seed: Option<u64>,
+    /// The limit of a sample.
+    pub(crate) timeout_ms: f64,
 }
 
 impl Schedule {
+    /// Of a run.
+    pub(crate) fn of(run: &Run) -> Self {
+        Self {
+            warmup: run.warmup,
+            runs: run.runs,
+            cold: run.cold == Some(true),
+            seed: run.seed,
+            timeout_ms: run.timeout_s * 1e3,
+        }
+    }
+
+    fn rounds(&self) -> u32 {
+        self.warmup + self.runs
+    }
+
+    /// The number of a round, counted from 1, warm-ups and runs apart, and whether it is a warm-up.
+    fn run(&self, round: u32) -> (u32, bool) {
+        match round < self.warmup {
+            true => (round + 1, true),
+            false => (round - self.warmup + 1, false),
+        }
+    }
+
     /// The order in which the arms of a query start, by position. Each round begins with the next one.
     fn arms(&self, query: &str, count: usize) -> Vec<usize> {
         let mut arms: Vec<usize> = (0..count).collect();
@@ -71,6 +97,8 @@ pub(crate) struct Done {
     pub(crate) rows: Rows,
     pub(crate) shape: Shape,
     pub(crate) fingerprint: String,
+    /// What the operators had reserved at most, where that is known.
+    pub(crate) peak_memory_bytes: Option<u64>,
     /// What the operators of the plan counted, if that was asked for.
     pub(crate) observed: Option<Observed>,
 }
@@ -88,78 +116,213 @@ pub(crate) trait Runner {
 /// All of one query under all arms.
 #[derive(Clone, Debug)]
 pub(crate) struct QueryRun {
+    /// Those that were not known before.
     pub(crate) samples: Vec<Sample>,
     /// For each arm that returned rows, how they agree with those of the first arm that did.
     pub(crate) agreements: Vec<Option<Agreement>>,
     /// For each arm, what the operators counted when it first came to an end.
     pub(crate) observed: Vec<Option<Observed>>,
+    /// For each arm, how good its plan is, where the truth is known. Filled in afterwards.
+    pub(crate) p_errors: Vec<Option<PErrors>>,
+    /// Whether nothing is left to be run; otherwise the user interrupted.
+    pub(crate) whole: bool,
 }
 
-/// Runs one query under all arms in turn; each round starts with another arm, so that none is always first.
-/// `None` where the user interrupted.
+/// Where a query is run: which arms gave up, and what is known of their rows.
+struct Course<'a> {
+    query: &'a Query,
+    done: QueryRun,
+    reference: Option<Reference>,
+    /// By arm how it ended, if it will not be run again: what failed or took too long once would do so again.
+    gave_up: Vec<Option<Status>>,
+    /// Of other systems, while no arm of ours had an end: the arm, its rows, and its sample.
+    waiting: Vec<(usize, u64, Option<usize>)>,
+}
+
+impl Course<'_> {
+    fn give_up(&mut self, arm: usize, status: Status) {
+        if matches!(status, Status::Error | Status::Timeout) {
+            self.gave_up[arm] = Some(status);
+        }
+    }
+
+    /// Holds the rows of an execution to the others, and marks its sample if they differ.
+    async fn judge(
+        &mut self,
+        runner: &mut impl Runner,
+        arm: usize,
+        done: &Done,
+        sample: Option<usize>,
+    ) -> Result<()> {
+        if done.rows.foreign {
+            self.waiting.push((arm, done.rows.digest.rows, sample));
+        } else {
+            let first_time = self.done.agreements[arm].is_none();
+            let reference = &mut self.reference;
+            let agreement = judge(runner, self.query, reference, arm, done, first_time).await?;
+            self.agree(arm, agreement, sample);
+        }
+        if self.reference.is_some() {
+            self.judge_waiting();
+        }
+        Ok(())
+    }
+
+    fn judge_waiting(&mut self) {
+        for (arm, rows, sample) in std::mem::take(&mut self.waiting) {
+            let agreement = judge_number(self.reference.as_ref(), rows);
+            self.agree(arm, agreement, sample);
+        }
+    }
+
+    fn agree(&mut self, arm: usize, agreement: Agreement, sample: Option<usize>) {
+        if let Agreement::Different(why) = &agreement
+            && let Some(sample) = sample.and_then(|at| self.done.samples.get_mut(at))
+        {
+            sample.status = Status::Wrong;
+            sample.error = Some(why.clone());
+        }
+        let worst = self.done.agreements[arm].take().max(Some(agreement));
+        self.done.agreements[arm] = worst;
+    }
+
+    /// What it came to; `whole` if nobody interrupted.
+    fn end(mut self, whole: bool) -> QueryRun {
+        self.judge_waiting();
+        self.done.whole = whole;
+        self.done
+    }
+}
+
+/// Runs one query under all arms in turn; each round starts with another arm, so that none is always first. What is `known` already is
+/// not run again.
 pub(crate) async fn bench_query(
     runner: &mut impl Runner,
     query: &Query,
     arms: &[String],
     schedule: Schedule,
-) -> Result<Option<QueryRun>> {
-    let mut samples = Vec::new();
-    let mut alive = vec![true; arms.len()];
-    let mut agreements = vec![None; arms.len()];
-    let mut observed = vec![None; arms.len()];
-    let mut reference: Option<Reference> = None;
+    known: &[Sample],
+) -> Result<QueryRun> {
+    let mut course = Course {
+        query,
+        done: QueryRun {
+            samples: vec![],
+            agreements: vec![None; arms.len()],
+            observed: vec![None; arms.len()],
+            p_errors: vec![None; arms.len()],
+            whole: true,
+        },
+        reference: None,
+        gave_up: vec![None; arms.len()],
+        waiting: vec![],
+    };
     let order = schedule.arms(&query.name, arms.len());
-    for round in 0..schedule.warmup + schedule.runs {
+    if !known.is_empty() && !warm_up_again(runner, &mut course, arms, &order, known).await? {
+        return Ok(course.end(false));
+    }
+    for round in 0..schedule.rounds() {
         for turn in 0..arms.len() {
             let arm = order[(round as usize + turn) % arms.len()];
-            if !alive[arm] {
+            let (run, warmup) = schedule.run(round);
+            if let Some(sample) = find(known, &arms[arm], run, warmup) {
+                course.give_up(arm, sample.status);
                 continue;
             }
-            let warmup = round < schedule.warmup;
-            let run = 1 + if warmup {
-                round
-            } else {
-                round - schedule.warmup
-            };
             let mut sample = Sample::new(&query.name, &arms[arm], run, warmup);
             sample.cold = schedule.cold;
-            let observe = observed[arm].is_none();
-            match runner.run(arm, query, observe).await {
-                Attempt::Interrupted => return Ok(None),
-                // What failed or took too long once would do so again.
-                Attempt::TimedOut => {
-                    sample.status = Status::Timeout;
-                    alive[arm] = false;
+            if let Some(status) = course.gave_up[arm] {
+                // The run would have been as long at least.
+                if status == Status::Timeout && !warmup {
+                    sample.time_out(schedule.timeout_ms);
+                    sample.error = Some(NOT_RUN.to_owned());
+                    course.done.samples.push(sample);
                 }
+                continue;
+            }
+            let observe = course.done.observed[arm].is_none();
+            let mut ended = None;
+            match runner.run(arm, query, observe).await {
+                Attempt::Interrupted => return Ok(course.end(false)),
+                Attempt::TimedOut => sample.time_out(schedule.timeout_ms),
                 Attempt::Failed(message) => {
                     sample.status = Status::Error;
                     sample.error = Some(message);
-                    alive[arm] = false;
                 }
-                Attempt::Done(mut done) => {
+                Attempt::Done(done) => {
                     sample.finish(&done);
-                    if observe {
-                        observed[arm] = done.observed.take();
-                    }
-                    let first_time = agreements[arm].is_none();
-                    let agreement =
-                        judge(runner, query, &mut reference, arm, &done, first_time).await?;
-                    if let Agreement::Different(why) = &agreement {
-                        sample.status = Status::Wrong;
-                        sample.error = Some(why.clone());
-                    }
-                    let worst = agreements[arm].take().max(Some(agreement));
-                    agreements[arm] = worst;
+                    ended = Some(done);
                 }
             }
-            samples.push(sample);
+            course.give_up(arm, sample.status);
+            course.done.samples.push(sample);
+            if let Some(mut done) = ended {
+                if observe {
+                    course.done.observed[arm] = done.observed.take();
+                }
+                let place = course.done.samples.len() - 1;
+                course.judge(runner, arm, &done, Some(place)).await?;
+            }
         }
     }
-    Ok(Some(QueryRun {
-        samples,
-        agreements,
-        observed,
-    }))
+    Ok(course.end(true))
+}
+
+/// What stands in the place of an error where a run was not tried.
+const NOT_RUN: &str = "not run: an earlier run took too long";
+
+/// Once for each arm, and no sample: a process that goes on has seen neither plans nor rows, and its files may be cold. False if the user
+/// interrupted.
+async fn warm_up_again(
+    runner: &mut impl Runner,
+    course: &mut Course<'_>,
+    arms: &[String],
+    order: &[usize],
+    known: &[Sample],
+) -> Result<bool> {
+    for &arm in order {
+        let mut own = known.iter().filter(|sample| sample.arm == arms[arm]);
+        if own.any(|sample| matches!(sample.status, Status::Error | Status::Timeout)) {
+            continue;
+        }
+        match runner.run(arm, course.query, true).await {
+            Attempt::Interrupted => return Ok(false),
+            Attempt::Done(mut done) => {
+                course.done.observed[arm] = done.observed.take();
+                course.judge(runner, arm, &done, None).await?;
+            }
+            Attempt::Failed(_) | Attempt::TimedOut => {}
+        }
+        let mut own = known.iter().filter(|sample| sample.arm == arms[arm]);
+        if let Some(wrong) = own.find(|sample| sample.status == Status::Wrong) {
+            let why = wrong.error.clone().unwrap_or_default();
+            course.agree(arm, Agreement::Different(why), None);
+        }
+    }
+    Ok(true)
+}
+
+fn find<'a>(known: &'a [Sample], arm: &str, run: u32, warmup: bool) -> Option<&'a Sample> {
+    let mut known = known.iter();
+    known.find(|sample| sample.arm == arm && sample.run == run && sample.warmup == warmup)
+}
+
+/// Whether the samples of a query are all that will ever be run of it.
+pub(crate) fn is_whole(known: &[Sample], arms: &[String], schedule: Schedule) -> bool {
+    arms.iter().all(|arm| {
+        let mut gave_up = None;
+        (0..schedule.rounds()).all(|round| {
+            let (run, warmup) = schedule.run(round);
+            match find(known, arm, run, warmup) {
+                Some(sample) => {
+                    if matches!(sample.status, Status::Error | Status::Timeout) {
+                        gave_up = Some(sample.status);
+                    }
+                    true
+                }
+                None => gave_up == Some(Status::Error) || (warmup && gave_up.is_some()),
+            }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -220,6 +383,7 @@ mod tests {
             },
             shape,
             fingerprint: "f".to_owned(),
+            peak_memory_bytes: None,
             observed: None,
         }))
     }
@@ -248,20 +412,30 @@ mod tests {
             runs,
             cold: false,
             seed,
+            timeout_ms: 60_000.0,
         }
     }
 
     async fn bench(mock: &mut Mock, runs: u32) -> Option<QueryRun> {
+        let run = go_on(mock, runs, None, &[]).await;
+        run.whole.then_some(run)
+    }
+
+    async fn go_on(mock: &mut Mock, runs: u32, seed: Option<u64>, known: &[Sample]) -> QueryRun {
         let query = Query {
             name: "q".to_owned(),
-            sql: String::new(),
+            ..Query::default()
         };
         let arms: Vec<String> = (0..mock.answers.len())
             .map(|arm| format!("arm{arm}"))
             .collect();
-        bench_query(mock, &query, &arms, schedule(runs, None))
+        let schedule = schedule(runs, seed);
+        let run = bench_query(mock, &query, &arms, schedule, known)
             .await
-            .unwrap()
+            .unwrap();
+        let all = [known, &run.samples].concat();
+        assert_eq!(is_whole(&all, &arms, schedule), run.whole);
+        run
     }
 
     fn mock(answers: Vec<Vec<Attempt>>) -> Mock {
@@ -336,12 +510,21 @@ mod tests {
             let samples = run.samples.iter().filter(|sample| sample.arm == arm);
             samples.map(|sample| sample.status).collect()
         };
-        assert_eq!(of("arm0"), [Status::Ok, Status::Timeout]);
+        // What is not tried after a timeout would have been as long at least.
+        assert_eq!(of("arm0"), [Status::Ok, Status::Timeout, Status::Timeout]);
+        let censored = run.samples.iter().filter(|s| s.status == Status::Timeout);
+        assert!(
+            censored
+                .clone()
+                .all(|s| s.total_ms == Some(60_000.0) && s.execution_ms.is_none())
+        );
+        assert!(censored.last().unwrap().error.as_deref() == Some(NOT_RUN));
         assert_eq!(of("arm1"), [Status::Error]);
         assert_eq!(of("arm2"), [Status::Ok, Status::Ok, Status::Ok]);
         let error = run
             .samples
             .iter()
+            .filter(|sample| sample.arm == "arm1")
             .find_map(|sample| sample.error.as_deref());
         assert_eq!(error, Some("no memory"));
         assert_eq!(run.agreements[1], None);
@@ -384,10 +567,55 @@ mod tests {
         );
     }
 
+    /// A timeout in the warm-up has rows that count.
     #[tokio::test]
-    async fn an_interruption_leaves_no_half_query() {
-        let mut mock = mock(vec![vec![plain(&[(1, 1)])], vec![Attempt::Interrupted]]);
-        assert!(bench(&mut mock, 2).await.is_none());
+    async fn timeouts_are_censored_rows() {
+        let mut mock = mock(vec![vec![plain(&[(1, 1)])], vec![Attempt::TimedOut]]);
+        let run = bench(&mut mock, 3).await.unwrap();
+        let slow: Vec<_> = run
+            .samples
+            .iter()
+            .filter(|sample| sample.arm == "arm1")
+            .map(|sample| (sample.warmup, sample.run, sample.total_ms))
+            .collect();
+        let limit = Some(60_000.0);
+        let runs = (1..=3).map(|run| (false, run, limit));
+        assert_eq!(
+            slow,
+            [(true, 1, limit)]
+                .into_iter()
+                .chain(runs)
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(mock.calls.iter().filter(|&&arm| arm == 1).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_an_interruption_leaves_is_not_run_again() {
+        let rows = || plain(&[(1, 1)]);
+        let mut interrupted = mock(vec![vec![rows()], vec![rows(), Attempt::Interrupted]]);
+        let first = go_on(&mut interrupted, 2, None, &[]).await;
+        assert!(!first.whole);
+        // Both warm up, and the second arm begins the next round.
+        assert_eq!(first.samples.len(), 2);
+        let mut again = mock(vec![vec![rows()], vec![rows(), plain(&[(1, 2)])]]);
+        let rest = go_on(&mut again, 2, None, &first.samples).await;
+        assert!(rest.whole);
+        assert_eq!(rest.samples.len(), 4);
+        assert!(rest.samples.iter().all(|sample| !sample.warmup));
+        // Once each without a sample, then what is missing.
+        assert_eq!(again.calls, [0, 1, 1, 0, 0, 1]);
+        assert_eq!(rest.agreements[0], Some(Agreement::Same));
+        assert!(matches!(rest.agreements[1], Some(Agreement::Different(_))));
+        // Nothing is missing any more.
+        let all = [first.samples, rest.samples].concat();
+        let mut none = mock(vec![vec![rows()], vec![rows()]]);
+        let nothing = go_on(&mut none, 2, None, &all).await;
+        assert!(nothing.whole && nothing.samples.is_empty());
+        assert!(matches!(
+            nothing.agreements[1],
+            Some(Agreement::Different(_))
+        ));
     }
 
     #[tokio::test]
@@ -407,6 +635,20 @@ mod tests {
         let mut mock = mock(vec![vec![foreign(&[])], vec![own]]);
         let run = bench(&mut mock, 2).await.unwrap();
         assert_eq!(run.agreements[1], Some(Agreement::Same));
+        assert!(matches!(run.agreements[0], Some(Agreement::Different(_))));
+        // It may come first, and is judged as soon as there is something to hold it to.
+        let foreign = foreign(&[(7, 7)]);
+        let (seed, _) = (0..)
+            .map(|seed| (seed, schedule(1, Some(seed)).arms("q", 2)))
+            .find(|(_, order)| order[0] == 1)
+            .unwrap();
+        let mut first = self::mock(vec![vec![plain(&[(1, 1)])], vec![foreign.clone()]]);
+        let run = go_on(&mut first, 2, Some(seed), &[]).await;
+        assert_eq!(first.calls[0], 1);
+        assert_eq!(run.agreements[1], Some(Agreement::SameByNumber));
+        let mut alone = self::mock(vec![vec![Attempt::Failed(String::new())], vec![foreign]]);
+        let run = bench(&mut alone, 1).await.unwrap();
+        assert_eq!(run.agreements[1], Some(Agreement::Alone));
     }
 
     #[tokio::test]

@@ -96,6 +96,7 @@ fn chosen_query(args: &ExplainArgs, suite: &Suite) -> Result<Query> {
         return Ok(Query {
             name: String::new(),
             sql: sql.clone(),
+            fault: None,
         });
     }
     let name = args.query.clone().unwrap_or_default();

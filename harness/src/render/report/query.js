@@ -80,6 +80,8 @@ function timesCard(report, query) {
   const facts = query.arms.map((cell, at) => {
     const words = [];
     if (cell.planning_ms !== null) words.push("planning " + time(cell.planning_ms));
+    if (cell.p_error) words.push("P-error " + factor(cell.p_error.cout) + " (C_out), " + factor(cell.p_error.hashjoin) + " (hashjoin)");
+    if (cell.peak_memory_bytes !== null) words.push("peak memory " + bytesText(cell.peak_memory_bytes));
     if (cell.same_rows !== null && at > 0) words.push("same rows: " + cell.same_rows);
     if (cell.status !== "ok") words.push(cell.status + (cell.error ? ": " + cell.error : ""));
     if (cell.fingerprint) words.push("plan " + cell.fingerprint.slice(0, 8));
