@@ -518,7 +518,7 @@ mod tests {
                 .clone()
                 .all(|s| s.total_ms == Some(60_000.0) && s.execution_ms.is_none())
         );
-        assert!(censored.last().unwrap().error.as_deref() == Some(NOT_RUN));
+        assert!(censored.clone().next_back().unwrap().error.as_deref() == Some(NOT_RUN));
         assert_eq!(of("arm1"), [Status::Error]);
         assert_eq!(of("arm2"), [Status::Ok, Status::Ok, Status::Ok]);
         let error = run

@@ -105,7 +105,7 @@ pub(crate) struct BenchArgs {
     /// Drops what the system keeps of files in memory before each sample, where that is permitted; without warm-up
     #[arg(long, conflicts_with = "warmup")]
     pub(crate) cold: bool,
-    /// Seconds for one sample.
+    /// Seconds for one sample. What takes longer is ended, is a row with this time, which is a lower bound, and is not tried again.
     #[arg(long, default_value_t = 60.0)]
     pub(crate) timeout: f64,
     /// Threads and partitions [default: all cores]
@@ -118,7 +118,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Goes on with a run that was interrupted or killed, the one in the folder of `--out` or the last one of the same suite, arms and
-    /// settings: what is recorded is not run again. Without such a run, starts one.
+    /// settings: no sample that is recorded is taken again, and of a finished run nothing is left to be done. Without such a run, starts one.
     #[arg(long)]
     pub(crate) resume: bool,
 }

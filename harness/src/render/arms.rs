@@ -13,6 +13,9 @@ pub(crate) fn grid(overview: &Overview, metrics: &[ArmMetrics]) -> Option<Grid> 
             columns.push((name, cells));
         }
     };
+    add("joins", &|own| {
+        own.q_error.map(|errors| super::group(errors.joins as u64))
+    });
     add("q-error p50 / p95 / max", &|own| {
         own.q_error.map(|errors: JoinErrors| {
             let errors = [errors.p50, errors.p95, errors.max];

@@ -7,7 +7,8 @@ use crate::record::{Run, Sample};
 use crate::summary::{Overview, QuerySummary};
 
 /// What stands below the table of arms.
-const ABOUT_ARMS: &str = "q-errors are those of the joins of the plans that ran. A P-error is the true cost of the order that a system \
+const ABOUT_ARMS: &str = "q-errors are those of the joins of the plans that ran, as far as their rows are not cut by a LIMIT or by a filter from above: so many \
+    joins. A P-error is the true cost of the order that a system \
     chose over that of the best one, by the suite's true cardinalities, under C_out and under `hashjoin`; its mean is geometric. \
     Planning is of one query on average, timed beside the runs. Peak memory is what DataFusion's operators had reserved at most, by \
     query the median of the runs; batches between operators, caches and other systems are not in it.\n\n";

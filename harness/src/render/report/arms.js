@@ -24,6 +24,7 @@ function armsCard(report) {
       all.push({ key, name, title, value: (arm) => own(arm) && value(own(arm)), cell: (arm) => own(arm) ? text(value(own(arm))) : "–" });
     }
   };
+  add(join, "joins", "joins", "Joins of the plans that ran whose rows no LIMIT or filter from above has cut", (m) => m.joins, grouped);
   add(join, "q50", "q-error p50", "Of the joins of the plans that ran", (m) => m.p50, factor);
   add(join, "q95", "p95", null, (m) => m.p95, factor);
   add(join, "qmax", "max", null, (m) => m.max, factor);
