@@ -224,9 +224,12 @@ impl Overview {
         Self::from_lines(arms, lines)
     }
 
-    /// All queries of several runs with the same arms, named after their runs.
+    /// All queries of several runs, named after their runs; `None` if these have not the same arms.
     pub(crate) fn together(runs: &[(String, Self)]) -> Option<Self> {
         let arms = runs.first()?.1.arms.clone();
+        if runs.iter().any(|(_, run)| run.arms != arms) {
+            return None;
+        }
         let lines = runs.iter().flat_map(|(name, overview)| {
             overview.lines.iter().map(move |line| Line {
                 query: format!("{name}/{}", line.query),
@@ -513,6 +516,20 @@ mod tests {
         };
         assert_eq!(ratios.worst.interval, Some(certain));
         assert_eq!(timed(&[]).totals[1].ratios, None);
+    }
+
+    #[test]
+    fn runs_of_other_arms_do_not_add_up() {
+        let one = timed(&[("q", [Some(10.0), Some(5.0)])]);
+        let mut other = one.clone();
+        let runs = |other| [("x".to_owned(), one.clone()), ("y".to_owned(), other)];
+        let all = Overview::together(&runs(other.clone())).unwrap();
+        assert_eq!(
+            (all.counts.queries, all.lines[1].query.as_str()),
+            (2, "y/q")
+        );
+        other.arms.pop();
+        assert!(Overview::together(&runs(other)).is_none());
     }
 
     /// What takes too long where the first arm does not is the worst regression there is.

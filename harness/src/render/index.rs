@@ -40,9 +40,14 @@ pub(crate) fn render(runs: &[(String, Overview)]) -> String {
         }
     }
     let together = Overview::together(runs).map_or(vec![], |all| overview_lines(&all));
-    let together = together
+    let lines: String = together
         .iter()
-        .map(|line| format!("<li>{}</li>\n", escaped(line)));
+        .map(|line| format!("<li>{}</li>\n", escaped(line)))
+        .collect();
+    let together = match lines.is_empty() {
+        true => String::new(),
+        false => format!("<section class=\"card\"><h2>Together</h2><ul>\n{lines}</ul></section>\n"),
+    };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -50,10 +55,9 @@ pub(crate) fn render(runs: &[(String, Overview)]) -> String {
          <header><h1>{} suites</h1></header>\n<main>\n<section class=\"card\"><div class=\"scroll\"><table>\n\
          <thead><tr><th class=\"left\">suite</th><th class=\"left\">arm</th><th>total ms</th><th>ratio</th><th>geometric mean</th>\
          <th>worst</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div></section>\n\
-         <section class=\"card\"><h2>Together</h2><ul>\n{}</ul></section>\n</main>\n</body>\n</html>\n",
+         {together}</main>\n</body>\n</html>\n",
         runs.len(),
         runs.len(),
-        together.collect::<String>(),
     )
 }
 

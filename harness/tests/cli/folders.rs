@@ -140,6 +140,8 @@ fn bad_files_are_rows_or_left_out() {
             "{query}: {raw}"
         );
     }
+    let file = "tiny suite/my queries/x1.sql";
+    joinwright(tiny.folder(), &["sql", "tiny suite", "-f", file]).ok();
     // Commands that need a plan go on without them.
     let plans = joinwright(tiny.folder(), &["plan", "tiny suite", "--json"]);
     assert_eq!(plans.status, 0, "{}", plans.stderr);
