@@ -6,8 +6,8 @@ use crate::phases::PlanningPhases;
 use crate::plan_errors::PErrors;
 use crate::q_errors::{Judged, JudgedPlans};
 use crate::quality::percentile;
+use crate::query_summary::median_of;
 use crate::record::{ArmRecord, Run, Sample};
-use crate::summary::median_of;
 
 /// One arm, or another system. What is not known is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

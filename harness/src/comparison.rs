@@ -9,9 +9,9 @@ use crate::bootstrap::{self, Interval, Resampled};
 use crate::comparability::differences;
 use crate::details::ArmDetails;
 use crate::quality::q_error;
+use crate::query_summary::{ArmSummary, median};
 use crate::record::{Run, Sample, Status};
 use crate::report::{Ratio, Verdict, counted_times};
-use crate::summary::{ArmSummary, median};
 
 /// A query that is slower by less is no regression, whatever the ratio: the times of short queries are scheduling.
 const LEAST_MS: f64 = 1.0;

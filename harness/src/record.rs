@@ -13,17 +13,15 @@ use crate::bench::{Done, QueryRun};
 use crate::details::{QueryDetails, to_json};
 use crate::machine::{Machine, Versions};
 use crate::q_errors::worst_of;
+use crate::query_summary::{QuerySummary, summarize};
 use crate::render::{self, markdown};
 use crate::report::Report;
 use crate::suite::natural_order;
-use crate::summary::{Overview, QuerySummary, summarize};
 
 const RUN: &str = "run.json";
 const RAW: &str = "raw.csv";
 const README: &str = "README.md";
 const REPORT: &str = "report.html";
-/// Of several suites.
-const INDEX: &str = "index.html";
 
 /// A disk that cannot take this much cannot take a run either.
 const PROBE_BYTES: usize = 256 * 1024;
@@ -348,7 +346,7 @@ impl Drop for RunFolder {
 }
 
 /// Writes a file so that a reader sees the old text or the new one, never a part.
-fn replace(folder: &Path, name: &str, text: &str) -> Result<()> {
+pub(crate) fn replace(folder: &Path, name: &str, text: &str) -> Result<()> {
     let path = folder.join(name);
     let temporary = folder.join(format!(".{name}.new"));
     fs::write(&temporary, text)
@@ -397,36 +395,6 @@ pub(crate) fn load(folder: &Path) -> Result<(Run, Vec<Sample>)> {
         ));
     }
     Ok((run, samples))
-}
-
-/// The names of folders with runs in a folder that has none itself: one for each suite of a command.
-pub(crate) fn runs_below(folder: &Path) -> Result<Vec<String>> {
-    if holds_run(folder) || !folder.is_dir() {
-        return Ok(vec![]);
-    }
-    let reading = || format!("cannot read {}", folder.display());
-    let mut names = vec![];
-    for entry in fs::read_dir(folder).with_context(reading)? {
-        let entry = entry.with_context(reading)?;
-        if let Ok(name) = entry.file_name().into_string()
-            && holds_run(&entry.path())
-        {
-            names.push(name);
-        }
-    }
-    names.sort_by(|a, b| natural_order(a, b));
-    Ok(names)
-}
-
-/// Writes a page that links the reports of several suites; the result is its path.
-pub(crate) fn write_index(folder: &Path, names: &[String]) -> Result<PathBuf> {
-    let mut runs = vec![];
-    for name in names {
-        let (run, samples) = load(&folder.join(name))?;
-        runs.push((name.clone(), Overview::new(&run, &samples)));
-    }
-    replace(folder, INDEX, &render::index::render(&runs))?;
-    Ok(folder.join(INDEX))
 }
 
 /// Whether a folder holds a run that can be read: one that was killed before its first query was recorded does not.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::bench::{self, Schedule};
 use crate::record::{DataRecord, Run, RunFolder, Sample, load};
+use crate::schedule::{self, Schedule};
 use crate::suite::Query;
 
 /// The run in `folder`, without what is not whole. It has to be the one that is `planned`: numbers of other arms, settings, or versions do
@@ -42,7 +42,7 @@ pub(crate) fn take_up(folder: &Path, planned: &Run, queries: &[Query]) -> Result
     let is_done = |query: &str| {
         let own = samples.iter().filter(|sample| sample.query == query);
         let own: Vec<Sample> = own.cloned().collect();
-        bench::is_whole(&own, &arms, schedule)
+        schedule::is_whole(&own, &arms, schedule)
     };
     run.summary.retain(|query| is_done(&query.query));
     let done: BTreeSet<&str> = run.summary.iter().map(|q| q.query.as_str()).collect();

@@ -13,7 +13,7 @@ use super::afterwards::{Afterwards, open_sessions};
 use super::{block_on, prepare, print, runtime};
 use crate::arm::{Arm, distinct};
 use crate::arms_file::read_arms;
-use crate::bench::{Schedule, bench_query};
+use crate::bench::bench_query;
 use crate::cli::BenchArgs;
 use crate::cold::PageCache;
 use crate::data::data_record;
@@ -22,12 +22,12 @@ use crate::interrupt::Interrupt;
 use crate::machine::{Machine, Versions, available_threads};
 use crate::measure::Measure;
 use crate::peers::{self, Asked, Data, Effort, Peer, Systems, Task, without_password};
-use crate::record::{
-    ArmRecord, Run, RunFolder, holds_run, remove_orphans, runs_below, write_index,
-};
+use crate::record::{ArmRecord, Run, RunFolder, holds_run, remove_orphans};
 use crate::render::table;
 use crate::resume;
+use crate::schedule::Schedule;
 use crate::session::{Purpose, known_parts};
+use crate::several::{runs_below, write_index};
 use crate::suite::{Query, Suite};
 use crate::summary::Overview;
 use crate::{EXIT_DIFFERENT, EXIT_INTERRUPTED, complain};

@@ -9,8 +9,9 @@ use super::print;
 use crate::EXIT_DIFFERENT;
 use crate::cli::CompareArgs;
 use crate::comparison::Comparison;
-use crate::record::{load, runs_below};
+use crate::record::load;
 use crate::render::comparison::render;
+use crate::several::runs_below;
 
 /// Runs the command.
 pub(super) fn run(args: &CompareArgs) -> Result<u8> {

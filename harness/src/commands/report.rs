@@ -6,9 +6,10 @@ use anyhow::{Context, Result, bail};
 
 use super::print;
 use crate::cli::ReportArgs;
-use crate::record::{load, runs_below, write_index, write_report};
+use crate::record::{load, write_report};
 use crate::render::report::render;
 use crate::report::Report;
+use crate::several::{runs_below, write_index};
 
 /// Runs the command.
 pub(super) fn run(args: &ReportArgs) -> Result<u8> {

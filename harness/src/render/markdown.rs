@@ -3,8 +3,9 @@
 use super::{Grid, arms, bytes, overview_grid, overview_lines};
 use crate::arm_metrics::arm_metrics;
 use crate::q_errors::judge;
+use crate::query_summary::QuerySummary;
 use crate::record::{Run, Sample};
-use crate::summary::{Overview, QuerySummary};
+use crate::summary::Overview;
 
 /// What stands below the table of arms.
 const ABOUT_ARMS: &str = "q-errors are those of the joins of the plans that ran, as far as their rows are not cut by a LIMIT or by a filter from above: so many \
