@@ -45,12 +45,9 @@ struct NamedArm {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Matrix {
-    #[serde(default)]
-    estimator: Vec<String>,
-    #[serde(default)]
-    enumerator: Vec<String>,
-    #[serde(default)]
-    cost: Vec<String>,
+    estimator: Option<Vec<String>>,
+    enumerator: Option<Vec<String>>,
+    cost: Option<Vec<String>>,
     /// Further parts of all arms of the matrix.
     parts: Option<String>,
 }
@@ -93,7 +90,13 @@ impl Matrix {
             ("cost", &self.cost),
         ];
         let mut all = vec![vec![]];
-        for (part, values) in listed.into_iter().filter(|(_, values)| !values.is_empty()) {
+        for (part, values) in listed {
+            let Some(values) = values else {
+                continue;
+            };
+            if values.is_empty() {
+                bail!("`{part} = []` in [matrix] lists nothing: name some, or leave the line out");
+            }
             if all.len() * values.len() > MOST_ARMS {
                 bail!("the matrix has more than {MOST_ARMS} arms");
             }
@@ -108,7 +111,7 @@ impl Matrix {
                 })
                 .collect();
         }
-        let any = listed.iter().any(|(_, values)| !values.is_empty());
+        let any = listed.iter().any(|(_, values)| values.is_some());
         let more = self.parts.iter();
         let join = |mut parts: Vec<String>| {
             parts.extend(more.clone().cloned());
@@ -181,6 +184,10 @@ mod tests {
         check("[[arm]]\nname = 'x'", "parts");
         check("[[arm]]\nname = ' '\nparts = 'default'", "empty name");
         check("[matrix]\nestimator = ['orakel']", "orakel");
+        check(
+            "[matrix]\nestimator = ['simpli']\nenumerator = []",
+            "`enumerator = []`",
+        );
         check("[matrix]\nspeed = ['high']", "speed");
         check("[[arms]]\nparts = 'default'", "arms");
         let many = format!("[{}]", vec!["'goo'"; 40].join(","));

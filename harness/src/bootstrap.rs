@@ -8,7 +8,7 @@
 use serde::Serialize;
 use twox_hash::XxHash64;
 
-use crate::summary::median;
+use crate::query_summary::median;
 
 /// How often the runs are drawn.
 const RESAMPLES: usize = 2_000;

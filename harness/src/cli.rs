@@ -47,7 +47,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct SuiteArgs {
-    /// `tpch`, `tpcds`, or a folder with suite.toml.
+    /// `tpch`, `tpcds`, or a folder: with suite.toml, or with Parquet files in it, in parquet/ or in data/, and SQL files in queries/.
     #[arg(value_name = "SUITE")]
     pub(crate) name: String,
     #[command(flatten)]
@@ -75,7 +75,8 @@ pub(crate) struct CacheArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// `tpch`, `tpcds`, or a folder with suite.toml; several run one after the other.
+    /// `tpch`, `tpcds`, or a folder: with suite.toml, or with Parquet files in it, in parquet/ or in data/, and SQL files in queries/;
+    /// several run one after the other.
     #[arg(value_name = "SUITE", required = true)]
     pub(crate) suites: Vec<String>,
     #[command(flatten)]
@@ -104,7 +105,7 @@ pub(crate) struct BenchArgs {
     /// Drops what the system keeps of files in memory before each sample, where that is permitted; without warm-up
     #[arg(long, conflicts_with = "warmup")]
     pub(crate) cold: bool,
-    /// Seconds for one sample.
+    /// Seconds for one sample. What takes longer is ended, is a row with this time, which is a lower bound, and is not tried again.
     #[arg(long, default_value_t = 60.0)]
     pub(crate) timeout: f64,
     /// Threads and partitions [default: all cores]
@@ -117,14 +118,14 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Goes on with a run that was interrupted or killed, the one in the folder of `--out` or the last one of the same suite, arms and
-    /// settings: what is recorded is not run again. Without such a run, starts one.
+    /// settings: no sample that is recorded is taken again, and of a finished run nothing is left to be done. Without such a run, starts one.
     #[arg(long)]
     pub(crate) resume: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AnalyzeArgs {
-    /// A folder of TABLE.parquet and TABLE/*.parquet, or one with suite.toml, which names such a folder and its keys.
+    /// A folder of TABLE.parquet and TABLE/*.parquet, or a suite, which has such a folder and may declare keys.
     pub(crate) dir: PathBuf,
     /// Read every file anew, whatever the cache holds.
     #[arg(long)]
@@ -142,7 +143,7 @@ pub(crate) struct AnalyzeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
-    /// A folder of TABLE.parquet and TABLE/*.parquet, or one with suite.toml, which names such a folder.
+    /// A folder of TABLE.parquet and TABLE/*.parquet, or a suite, which has such a folder.
     pub(crate) dir: PathBuf,
     /// A table, or one of its columns [default: all tables]
     #[arg(value_name = "TABLE[.COLUMN]")]
@@ -156,7 +157,7 @@ pub(crate) struct StatsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
-    /// A folder of TABLE.parquet and TABLE/*.parquet.
+    /// A folder of TABLE.parquet and TABLE/*.parquet, or a suite, which has such a folder.
     pub(crate) dir: PathBuf,
     /// The SQL, one or several statements [default: standard input]
     #[arg(
@@ -286,7 +287,7 @@ pub(crate) struct TruthArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// A folder that `bench` wrote.
+    /// A folder that `bench` wrote, of one suite or of several, which also have an index then.
     pub(crate) run: PathBuf,
     /// Where to write the report [default: report.html in the folder]
     #[arg(long, value_name = "FILE")]
@@ -296,7 +297,9 @@ pub(crate) struct ReportArgs {
 /// A regression is a query that takes longer by more than the tolerance, and by at least a millisecond, with 95 % confidence (the whole
 /// bootstrap interval of the ratio of medians lies above), an arm whose total time does, or a query that no longer
 /// succeeds. Where both runs have the arm `default` first, under the same DataFusion, its times tell how fast the machine was: then the
-/// ratio over that of `default` has to lie above as well, and `default` itself has no regressions of time.
+/// ratio over that of `default` has to lie above as well. Where `default` itself is slower beyond noise and tolerance, in total or on average,
+/// the machine or the engine drifted: that is said, and is a regression, unless `--relative` is given. Folders of several suites are
+/// compared suite by suite.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// A folder that `bench` wrote: what was before.
@@ -306,12 +309,15 @@ pub(crate) struct CompareArgs {
     /// How much slower is no regression yet, in percent: two runs are not interleaved, and machines drift.
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0)]
     pub(crate) tolerance: f64,
+    /// A slower arm `default` is said and no more: all others are judged beside it, as on machines that are shared.
+    #[arg(long)]
+    pub(crate) relative: bool,
     /// One JSON object, with all queries.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Files are called TABLE.csv; a header may be there or not, empty fields are NULL, and `""` is a text without any character. Tables without a file are left out, and named.
+/// Files are called TABLE.csv; a header may be there or not, empty fields and `\N` are NULL unless they are in quotes, and `""` is a text without any character. Tables without a file are left out, and named.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     /// Whose files they are.
@@ -320,9 +326,10 @@ pub(crate) struct ImportArgs {
     /// The folder of the CSV files.
     #[arg(long, value_name = "DIR")]
     pub(crate) csv: PathBuf,
-    /// The folder for `suite.toml` and the tables, `parquet/TABLE.parquet`; tables that are there are replaced.
+    /// The folder for `suite.toml` and the tables, `parquet/TABLE.parquet`; tables that are there are replaced
+    /// [default: that of the CSV files with `-parquet` behind its name, beside it]
     #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -9,9 +9,9 @@ use crate::bootstrap::{self, Interval, Resampled};
 use crate::comparability::differences;
 use crate::details::ArmDetails;
 use crate::quality::q_error;
+use crate::query_summary::{ArmSummary, median};
 use crate::record::{Run, Sample, Status};
 use crate::report::{Ratio, Verdict, counted_times};
-use crate::summary::{ArmSummary, median};
 
 /// A query that is slower by less is no regression, whatever the ratio: the times of short queries are scheduling.
 const LEAST_MS: f64 = 1.0;
@@ -28,6 +28,9 @@ pub(crate) struct Comparison {
     /// The arm that tells how fast the machine was in both runs: the first one, if it and DataFusion are the same. What it does not do
     /// itself, a slower machine did not do to the others.
     pub(crate) control: Option<String>,
+    /// By how much the control itself is slower, if it is beyond noise and tolerance: then the machine or the engine is another one than
+    /// it was, and what is said of the other arms is beside that.
+    pub(crate) drift: Option<Ratio>,
     /// Arms that both runs have, by name.
     pub(crate) arms: Vec<ArmComparison>,
     /// What one run has and the other lacks.
@@ -147,8 +150,10 @@ impl Comparison {
             let queries = arm.queries.iter().filter(|query| query.regressed);
             queries.count() + usize::from(arm.regressed)
         });
+        let control_arm = arms.iter().find(|arm| Some(arm.arm.as_str()) == control);
         Self {
             warnings: differences(before, after),
+            drift: control_arm.and_then(|arm| drift(arm, tolerance)),
             tolerance,
             control: control.map(str::to_owned),
             regressions: regressions.sum(),
@@ -167,6 +172,16 @@ fn control<'a>(before: &'a Run, after: &Run) -> Option<&'a str> {
     let several = before.arms.len() > 1 && after.arms.len() > 1;
     let untouched = first.name == "default" && other.name == first.name;
     (several && untouched && versions(before) == versions(after)).then_some(&first.name)
+}
+
+/// How much slower the control is, by its total or on average, whichever is more.
+fn drift(control: &ArmComparison, tolerance: f64) -> Option<Ratio> {
+    let ratios = [control.of_totals, control.geometric_mean].into_iter();
+    let beyond = ratios.flatten().filter(|ratio| {
+        let interval = ratio.interval;
+        interval.is_some_and(|interval| interval.low > 1.0 + tolerance)
+    });
+    beyond.max_by(|a, b| a.ratio.total_cmp(&b.ratio))
 }
 
 /// The times of a query under an arm in both runs, drawn again and again.
@@ -350,6 +365,9 @@ mod tests {
             total_ms: None,
             rows: None,
             fingerprint: None,
+            peak_memory_bytes: None,
+            worst_q_error: None,
+            p_error: None,
             same_rows: None,
             error: None,
         }
@@ -433,6 +451,7 @@ mod tests {
             elapsed_us: vec![],
             cut: vec![],
             regions: vec![serde_json::json!({ "tree": tree })],
+            planning: None,
         };
         let leaf = |alias: &str, rows: f64| serde_json::json!({"alias": alias, "est_rows": rows});
         let join = |left: Value, right: Value, rows: f64| serde_json::json!({"left": left, "right": right, "est_rows": rows});

@@ -16,6 +16,13 @@ pub(crate) struct CostAgainstTime {
     pub(crate) spearman: Option<f64>,
 }
 
+/// What the regions of a query cost under an arm.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Cost {
+    pub(crate) model: String,
+    pub(crate) cost: f64,
+}
+
 /// One arm.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Point {
@@ -33,7 +40,7 @@ pub(crate) fn cost_against_time(
 ) -> Option<CostAgainstTime> {
     let mut by_model: Vec<(String, Vec<Point>)> = vec![];
     for (at, (name, time)) in arms.iter().enumerate() {
-        let Some((model, cost)) = cost_of(details, name) else {
+        let Some(Cost { model, cost }) = cost_of(details, name) else {
             continue;
         };
         let Some(total_ms) = *time else {
@@ -61,7 +68,7 @@ pub(crate) fn cost_against_time(
 }
 
 /// The cost model of an arm, and what its regions cost; `None` if it has no region, or regions of several models.
-fn cost_of(details: &QueryDetails, arm: &str) -> Option<(String, f64)> {
+pub(crate) fn cost_of(details: &QueryDetails, arm: &str) -> Option<Cost> {
     let arm = details.arms.iter().find(|own| own.arm == arm)?;
     let mut model: Option<&str> = None;
     let mut cost = 0.0;
@@ -73,7 +80,8 @@ fn cost_of(details: &QueryDetails, arm: &str) -> Option<(String, f64)> {
         model = Some(own);
         cost += region["cost"].as_f64()?;
     }
-    Some((model?.to_owned(), cost))
+    let model = model?.to_owned();
+    Some(Cost { model, cost })
 }
 
 /// Spearman's rank correlation: Pearson's of the ranks, where equal values share the mean of theirs.
@@ -132,6 +140,7 @@ mod tests {
                 json!({"cost": cost, "cost_model": model}),
                 json!({"cost": 1.0, "cost_model": model}),
             ],
+            planning: None,
         };
         let names = ["a", "b", "c", "d", "e", "f"];
         let mut arms: Vec<ArmDetails> = (1..=5)

@@ -6,6 +6,7 @@ use serde_json::{Number, Value};
 
 use crate::matching::estimates_of;
 use crate::operators::{Observed, Operator};
+use crate::phases::{PlanningPhases, planning_phases};
 use crate::record::Run;
 use crate::session::{Planned, Session};
 use crate::suite::Query;
@@ -55,6 +56,9 @@ pub(crate) struct ArmDetails {
     /// did not take.
     #[serde(default)]
     pub(crate) regions: Vec<Value>,
+    /// Where the time of planning goes. Other systems do not say, nor do older runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) planning: Option<PlanningPhases>,
 }
 
 impl QueryDetails {
@@ -80,6 +84,17 @@ impl QueryDetails {
             .await
             .with_context(|| format!("cannot plan query {}", self.query))?;
         self.add_planned(arm, session.estimator(), &planned, observed)
+    }
+
+    /// Adds where the time of planning goes to what was added last. Plans the query again and again in `session`, which has a clock.
+    pub(crate) async fn add_planning(&mut self, arm: &str, session: &Session) -> Result<()> {
+        let phases = planning_phases(session, &self.sql)
+            .await
+            .with_context(|| format!("cannot plan query {}", self.query))?;
+        if let Some(own) = self.arms.iter_mut().find(|own| own.arm == arm) {
+            own.planning = Some(phases);
+        }
+        Ok(())
     }
 
     /// Adds what another system did, whose estimates are its own.
@@ -151,6 +166,7 @@ impl QueryDetails {
             elapsed_us: observed.elapsed_us,
             cut: observed.cut,
             regions,
+            planning: None,
         });
     }
 }

@@ -187,6 +187,7 @@ pub(crate) mod tests {
             elapsed_us: vec![Some(1_500), None, None, Some(2)],
             cut: vec![3],
             regions: vec![],
+            planning: None,
         };
         QueryDetails {
             query: "q".to_owned(),

@@ -14,20 +14,22 @@
 //! | module | holds |
 //! |---|---|
 //! | `cli`, `commands` | the command line, one file a command |
-//! | `suite`, `tables`, `data` | queries and tables: found in folders, or made |
+//! | `suite`, `query_files`, `tables`, `data` | queries and tables: found in folders, or made |
 //! | `import` | suites of published CSV files |
 //! | `arm`, `arms_file`, `session` | what plans the queries, and its DataFusion session |
 //! | `injection` | estimators with a file behind them, and their sessions |
 //! | `statistics` | filling the catalog |
-//! | `bench`, `measure`, `cold` | the schedule of a benchmark, and one sample of it; cold runs |
+//! | `schedule`, `bench`, `measure`, `cold` | the order of samples; one query under all arms; one sample; cold runs |
 //! | `peers` | other systems over the same files |
 //! | `rows`, `compare`, `agreement`, `shape` | results; whether two are the same; what a query promises of its own |
 //! | `fingerprint` | whether two plans are the same |
 //! | `calibration` | what the steps of joins and scans cost on this machine |
 //! | `operators`, `matching`, `details` | the plan that ran: what its operators counted, and the estimates that belong to them |
 //! | `alternatives`, `explanation` | the join trees that a search did not take; what `explain` says of a query |
-//! | `truth`, `quality` | true rows of sub-plans, read and counted; how far estimates are from them |
-//! | `record`, `resume`, `summary`, `machine` | what a run leaves behind, how it goes on, and what it adds up to |
+//! | `truth`, `quality`, `plan_errors` | true rows of sub-plans, read and counted; how far estimates are from them; how good the plans of a run are by them |
+//! | `q_errors`, `phases`, `arm_metrics` | expected rows of joins against counted ones; where planning time goes; what an arm comes to over all queries |
+//! | `record`, `resume`, `several`, `machine` | what a run leaves behind, how it goes on, runs of several suites |
+//! | `query_summary`, `summary` | what it adds up to, by query and in all |
 //! | `bootstrap`, `correlation`, `report`, `comparison` | intervals of ratios; costs against times; what a report says of a run; what differs between two |
 //! | `render` | tables, READMEs, explanations, reports |
 //!
@@ -36,6 +38,7 @@
 mod agreement;
 mod alternatives;
 mod arm;
+mod arm_metrics;
 mod arms_file;
 mod bench;
 mod bootstrap;
@@ -59,13 +62,20 @@ mod matching;
 mod measure;
 mod operators;
 mod peers;
+mod phases;
+mod plan_errors;
+mod q_errors;
 mod quality;
+mod query_files;
+mod query_summary;
 mod record;
 mod render;
 mod report;
 mod resume;
 mod rows;
+mod schedule;
 mod session;
+mod several;
 mod shape;
 mod statistics;
 mod suite;

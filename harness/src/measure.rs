@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::PeakRecordingPool;
 use datafusion::physical_plan::{displayable, execute_stream};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{DFParser, Statement};
@@ -113,6 +114,11 @@ async fn run_statements(
     let mut planning = Duration::ZERO;
     let mut execution = Duration::ZERO;
     let mut result = None;
+    let pool = Arc::clone(&context.runtime_env().memory_pool);
+    let peak = PeakRecordingPool::from_pool(pool.as_ref());
+    if let Some(peak) = peak {
+        peak.reset_peak();
+    }
     let started = Instant::now();
     let statements = parse(sql)?;
     planning += started.elapsed();
@@ -156,6 +162,7 @@ async fn run_statements(
         rows,
         shape,
         fingerprint,
+        peak_memory_bytes: peak.map(|peak| peak.peak_reserved() as u64),
         observed,
     })
 }
@@ -250,6 +257,7 @@ mod tests {
         Query {
             name: "q".to_owned(),
             sql: sql.to_owned(),
+            fault: None,
         }
     }
 

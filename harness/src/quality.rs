@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use joinwright_optimizer::cost::Cout;
+use joinwright_optimizer::cost::{CostModel, Cout};
 use joinwright_optimizer::enumerate::{DpCcp, Enumerator, Problem};
 use joinwright_optimizer::estimate::{Cardinalities, Estimate, EstimateSource};
 use joinwright_optimizer::join_graph::JoinGraph;
@@ -133,6 +133,94 @@ pub(crate) fn p_error_of_tree(graph: &JoinGraph, tree: &JoinTree, truth: &TrueRo
     p_error_of_joins(graph, tree, &joins, truth)
 }
 
+/// The true cost of a plan, and that of the best one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct TrueCost {
+    pub(crate) chosen: f64,
+    pub(crate) best: f64,
+}
+
+impl TrueCost {
+    /// Adds what another part of the same query costs.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.chosen += other.chosen;
+        self.best += other.best;
+    }
+
+    /// The P-error; at least one, whatever is rounded.
+    pub(crate) fn error(self) -> f64 {
+        (self.chosen.max(1.0) / self.best.max(1.0)).max(1.0)
+    }
+}
+
+/// What a plan that joins these sets of relations costs under a model, where each join builds from its cheaper input, beside the best
+/// plan without products; `None` if the truth lacks some connected set, or the sets are not those of a tree.
+pub(crate) fn true_cost(
+    graph: &JoinGraph,
+    written: &JoinTree,
+    joins: &BTreeSet<RelSet>,
+    truth: &TrueRows,
+    cost: &dyn CostModel,
+) -> Option<TrueCost> {
+    let rows = WithProducts { truth, graph };
+    let problem = Problem {
+        graph,
+        cardinalities: &rows,
+        cost,
+        written,
+        budget: u64::MAX,
+    };
+    let chosen = tree_of(graph.all(), joins, &problem)?;
+    let costs = TrueCost {
+        chosen: problem.tree_cost(&chosen),
+        best: DpCcp.search(&problem).cost,
+    };
+    (costs.chosen.is_finite() && costs.best.is_finite()).then_some(costs)
+}
+
+/// The tree over a set of relations that joins no other sets than these, each join with its cheaper input to the left.
+fn tree_of(set: RelSet, joins: &BTreeSet<RelSet>, problem: &Problem<'_>) -> Option<JoinTree> {
+    if set.len() == 1 {
+        return set.first().map(JoinTree::Leaf);
+    }
+    if !joins.contains(&set) {
+        return None;
+    }
+    let below = joins.iter().filter(|j| **j != set && j.is_subset(set));
+    let largest = below.max_by_key(|join| join.len()).copied();
+    let left = largest.or_else(|| set.first().map(RelSet::single))?;
+    let left = tree_of(left, joins, problem)?;
+    let right = tree_of(set.minus(left.relations()), joins, problem)?;
+    let swapped = JoinTree::join(right.clone(), left.clone());
+    let tree = JoinTree::join(left, right);
+    match problem.tree_cost(&swapped) < problem.tree_cost(&tree) {
+        true => Some(swapped),
+        false => Some(tree),
+    }
+}
+
+/// True rows also of relations that nothing connects.
+#[derive(Debug)]
+struct WithProducts<'a> {
+    truth: &'a TrueRows,
+    graph: &'a JoinGraph,
+}
+
+impl Cardinalities for WithProducts<'_> {
+    fn estimate(&self, relations: RelSet) -> Estimate {
+        if self.truth.0.contains_key(&relations) {
+            return self.truth.estimate(relations);
+        }
+        let parts = connected_parts(self.graph, relations);
+        let rows = parts.into_iter().map(|part| self.truth.estimate(part).rows);
+        Estimate {
+            rows: rows.product(),
+            source: EstimateSource::Exact,
+            upper_bound: None,
+        }
+    }
+}
+
 /// Without any row in the true intermediate results all plans are as good.
 fn factor(chosen: f64, best: f64) -> Option<f64> {
     (chosen.is_finite() && best.is_finite()).then(|| chosen.max(1.0) / best.max(1.0))
@@ -155,6 +243,7 @@ fn connected_parts(graph: &JoinGraph, mut rest: RelSet) -> Vec<RelSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joinwright_optimizer::cost::HashJoin;
     use joinwright_optimizer::join_graph::EdgeKind;
 
     #[test]
@@ -195,6 +284,41 @@ mod tests {
         assert_eq!(tree([0, 1, 2]), Some(150.0 / 55.0));
         // A product.
         assert_eq!(error(&[&[0, 2], &[0, 1, 2]]), Some(150.0 / 55.0));
+    }
+
+    /// The same chain: a plan by C_out, and by a model in which the side that builds makes a difference.
+    #[test]
+    fn plans_cost_what_they_join() {
+        let edges = [(0, 1, EdgeKind::Equality), (1, 2, EdgeKind::Equality)];
+        let graph = JoinGraph::new(3, edges);
+        let set = |relations: &[usize]| relations.iter().copied().collect::<RelSet>();
+        let rows = [
+            (set(&[0, 1]), 100.0),
+            (set(&[1, 2]), 5.0),
+            (set(&[0, 1, 2]), 50.0),
+        ];
+        let mut truth = BTreeMap::from(rows);
+        truth.extend((0..3).map(|relation| (RelSet::single(relation), 10.0)));
+        let truth = TrueRows(truth);
+        let leaf = JoinTree::Leaf;
+        let written = JoinTree::join(JoinTree::join(leaf(0), leaf(1)), leaf(2));
+        let hash_join = HashJoin::default();
+        let cost = |joins: &[&[usize]], model: &dyn CostModel| {
+            let joins = joins.iter().map(|join| set(join)).collect();
+            true_cost(&graph, &written, &joins, &truth, model)
+        };
+        let costs = cost(&[&[0, 1], &[0, 1, 2]], &Cout).unwrap();
+        assert_eq!(
+            (costs.chosen, costs.best, costs.error()),
+            (150.0, 55.0, 150.0 / 55.0)
+        );
+        // A product of 0 and 2.
+        assert_eq!(cost(&[&[0, 2], &[0, 1, 2]], &Cout).unwrap().chosen, 150.0);
+        let best = cost(&[&[1, 2], &[0, 1, 2]], &hash_join).unwrap();
+        assert_eq!(best.error(), 1.0);
+        assert!(cost(&[&[0, 1], &[0, 1, 2]], &hash_join).unwrap().error() > 1.0);
+        // Something is missing.
+        assert_eq!(cost(&[&[0, 1]], &Cout), None);
     }
 
     #[test]

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::bench::{Done, QueryRun};
 use crate::details::{QueryDetails, to_json};
 use crate::machine::{Machine, Versions};
+use crate::q_errors::worst_of;
+use crate::query_summary::{QuerySummary, summarize};
 use crate::render::{self, markdown};
 use crate::report::Report;
 use crate::suite::natural_order;
-use crate::summary::{QuerySummary, summarize};
 
 const RUN: &str = "run.json";
 const RAW: &str = "raw.csv";
@@ -26,9 +27,10 @@ const REPORT: &str = "report.html";
 const PROBE_BYTES: usize = 256 * 1024;
 
 /// How a sample ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
+    #[default]
     Ok,
     Error,
     Timeout,
@@ -47,6 +49,7 @@ pub(crate) struct Sample {
     pub(crate) status: Status,
     pub(crate) planning_ms: Option<f64>,
     pub(crate) execution_ms: Option<f64>,
+    /// Of a timeout the limit: it would have taken as long at least.
     pub(crate) total_ms: Option<f64>,
     pub(crate) rows: Option<u64>,
     /// Of the physical plan.
@@ -56,6 +59,9 @@ pub(crate) struct Sample {
     /// Whether the system had forgotten the files. Older runs do not say.
     #[serde(default)]
     pub(crate) cold: bool,
+    /// What DataFusion's operators had reserved in its memory pool at most at one time. Other systems do not say, nor do older runs.
+    #[serde(default)]
+    pub(crate) peak_memory_bytes: Option<u64>,
 }
 
 impl Sample {
@@ -74,7 +80,14 @@ impl Sample {
             fingerprint: None,
             error: None,
             cold: false,
+            peak_memory_bytes: None,
         }
+    }
+
+    /// Fills in what is known where it was stopped: the time is a bound.
+    pub(crate) fn time_out(&mut self, limit_ms: f64) {
+        self.status = Status::Timeout;
+        self.total_ms = Some(limit_ms);
     }
 
     /// Fills in what a finished query tells.
@@ -87,6 +100,7 @@ impl Sample {
         self.total_ms = Some(round(planning + execution));
         self.rows = Some(done.rows.digest.rows);
         self.fingerprint = Some(done.fingerprint.clone());
+        self.peak_memory_bytes = done.peak_memory_bytes;
     }
 }
 
@@ -196,24 +210,12 @@ impl RunFolder {
 
     /// Takes up a folder that holds these samples, and perhaps more that are to go.
     pub(crate) fn reopen(path: &Path, samples: Vec<Sample>) -> Result<Self> {
-        let mut csv = csv::Writer::from_writer(Vec::new());
-        for sample in &samples {
-            csv.serialize(sample)?;
-        }
-        let text = csv.into_inner()?;
-        let recorded = !samples.is_empty();
-        let raw = path.join(RAW);
-        match recorded {
-            true => replace(path, RAW, &String::from_utf8(text)?)?,
-            false if raw.exists() => {
-                fs::remove_file(&raw).with_context(|| format!("cannot write {}", raw.display()))?
-            }
-            false => {}
-        }
+        let text = csv_of(&samples, true)?;
+        replace(path, RAW, &String::from_utf8(text)?)?;
         Ok(Self {
             path: path.to_owned(),
             created: vec![],
-            recorded,
+            recorded: true,
             samples,
         })
     }
@@ -247,20 +249,36 @@ impl RunFolder {
         details: QueryDetails,
         done: QueryRun,
     ) -> Result<()> {
+        self.keep(&done.samples)?;
         let arms: Vec<&str> = run.arms.iter().map(|arm| arm.name.as_str()).collect();
         let query = details.query.as_str();
-        run.summary
-            .push(summarize(query, &arms, &done.samples, &done.agreements));
+        let mut summary = summarize(query, &arms, &self.samples, &done.agreements);
+        for (arm, p_error) in summary.arms.iter_mut().zip(&done.p_errors) {
+            arm.p_error = *p_error;
+            arm.worst_q_error = worst_of(&details, &arm.arm);
+        }
+        run.summary.push(summary);
         run.details.push(details);
         // In the order of people, whatever the order in which they ran.
         run.summary
             .sort_by(|a, b| natural_order(&a.query, &b.query));
         run.details
             .sort_by(|a, b| natural_order(&a.query, &b.query));
-        self.append_raw(&done.samples)?;
-        self.recorded = true;
-        self.samples.extend(done.samples);
         self.save(run)
+    }
+
+    /// Adds samples, perhaps of a query that was interrupted.
+    pub(crate) fn keep(&mut self, samples: &[Sample]) -> Result<()> {
+        self.append_raw(samples)?;
+        self.recorded = true;
+        self.samples.extend_from_slice(samples);
+        Ok(())
+    }
+
+    /// What is known of a query already.
+    pub(crate) fn samples_of(&self, query: &str) -> Vec<Sample> {
+        let own = self.samples.iter().filter(|sample| sample.query == query);
+        own.cloned().collect()
     }
 
     /// Writes `run.json` and the README.
@@ -278,13 +296,7 @@ impl RunFolder {
     fn append_raw(&self, samples: &[Sample]) -> Result<()> {
         let path = self.path.join(RAW);
         let writing = || format!("cannot write {}", path.display());
-        let mut csv = csv::WriterBuilder::new()
-            .has_headers(!self.recorded)
-            .from_writer(Vec::new());
-        for sample in samples {
-            csv.serialize(sample).with_context(writing)?;
-        }
-        let text = csv.into_inner().with_context(writing)?;
+        let text = csv_of(samples, !path.exists()).with_context(writing)?;
         let mut options = File::options();
         let mut file = options
             .create(true)
@@ -304,6 +316,24 @@ impl RunFolder {
     }
 }
 
+/// Samples as lines of a file, which may be none; with the line of names first.
+fn csv_of(samples: &[Sample], names: bool) -> Result<Vec<u8>> {
+    let mut csv = csv::WriterBuilder::new()
+        .has_headers(names)
+        .from_writer(Vec::new());
+    if samples.is_empty() && names {
+        // Names are written with the first sample.
+        csv.serialize(Sample::new("", "", 0, false))?;
+        let text = csv.into_inner()?;
+        let end = text.iter().position(|byte| *byte == b'\n');
+        return Ok(text[..end.map_or(0, |end| end + 1)].to_vec());
+    }
+    for sample in samples {
+        csv.serialize(sample)?;
+    }
+    Ok(csv.into_inner()?)
+}
+
 impl Drop for RunFolder {
     fn drop(&mut self) {
         if !self.recorded {
@@ -316,7 +346,7 @@ impl Drop for RunFolder {
 }
 
 /// Writes a file so that a reader sees the old text or the new one, never a part.
-fn replace(folder: &Path, name: &str, text: &str) -> Result<()> {
+pub(crate) fn replace(folder: &Path, name: &str, text: &str) -> Result<()> {
     let path = folder.join(name);
     let temporary = folder.join(format!(".{name}.new"));
     fs::write(&temporary, text)
@@ -344,15 +374,25 @@ pub(crate) fn load(folder: &Path) -> Result<(Run, Vec<Sample>)> {
     }
     let path = folder.join(RAW);
     let reading = || format!("cannot read {}", path.display());
-    let mut csv = csv::Reader::from_path(&path).with_context(reading)?;
+    let bytes = fs::read(&path).with_context(reading)?;
+    // The last line may be a part of one, where the process was killed or the disk was full.
+    let cut = !bytes.ends_with(b"\n");
+    let end = bytes.iter().rposition(|byte| *byte == b'\n');
+    let whole = &bytes[..end.map_or(0, |end| end + 1)];
+    let mut csv = csv::Reader::from_reader(whole);
     let mut samples: Vec<Sample> = vec![];
     for sample in csv.deserialize() {
         match sample {
             Ok(sample) => samples.push(sample),
-            // The last line may be a part of one, where the process was killed or the disk was full.
-            Err(_) if run.finished.is_none() => break,
+            Err(_) if run.finished.is_none() || cut => break,
             Err(error) => return Err(error).with_context(reading),
         }
+    }
+    if cut {
+        crate::complain(&format!(
+            "{}: the last line is cut off, and left out",
+            path.display()
+        ));
     }
     Ok((run, samples))
 }

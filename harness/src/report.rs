@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::arm_metrics::{ArmMetrics, arm_metrics};
 use crate::bootstrap::{self, Interval, Resampled};
-use crate::correlation::{CostAgainstTime, cost_against_time};
-use crate::details::{ArmDetails, QueryDetails};
+use crate::correlation::{Cost, CostAgainstTime, cost_against_time, cost_of};
+use crate::details::QueryDetails;
 use crate::machine::{Machine, Versions};
-use crate::operators::Operator;
-use crate::quality::{percentile, q_error};
+use crate::plan_errors::PErrors;
+use crate::q_errors::{ByCell, Coverage, JudgedPlans, QErrors, boxes, judge, worst};
 use crate::record::{ArmRecord, Run, Sample, Status};
-use crate::summary::{Counts, Overview};
-
-/// Joins of this many relations and more share a box.
-const MOST_RELATIONS: usize = 9;
+use crate::summary::{Bound, Counts, Overview};
 
 /// All that a report shows.
 #[derive(Debug, Serialize)]
@@ -23,10 +21,14 @@ pub(crate) struct Report<'a> {
     pub(crate) run: Head<'a>,
     /// The first one is what the others are compared with.
     pub(crate) arms: Vec<ArmReport<'a>>,
-    /// How many queries every arm finished; totals and means are over these.
-    pub(crate) finished_by_all: usize,
+    /// How many queries every arm finished, or was stopped in at the limit; totals and means are over these.
+    pub(crate) counted: usize,
+    /// Of these, in how many an arm was stopped.
+    stopped: usize,
     pub(crate) counts: Counts,
     pub(crate) queries: Vec<QueryReport<'a>>,
+    /// Of the costs that are shown against times.
+    pub(crate) cost_model: Option<String>,
     /// q-errors of joins.
     pub(crate) boxes: Vec<QErrors>,
     pub(crate) details: &'a [QueryDetails],
@@ -58,10 +60,13 @@ pub(crate) struct ArmReport<'a> {
     pub(crate) name: &'a str,
     options: &'a BTreeMap<String, String>,
     pub(crate) total_ms: f64,
+    /// Whether timeouts are in it with the limit.
+    at_least: bool,
     pub(crate) planning_ms: f64,
     /// Against the first arm; absent for the first arm itself.
     pub(crate) against_first: Option<AgainstFirst>,
     coverage: Coverage,
+    pub(crate) metrics: ArmMetrics,
 }
 
 /// An arm against the first one.
@@ -69,6 +74,8 @@ pub(crate) struct ArmReport<'a> {
 pub(crate) struct AgainstFirst {
     pub(crate) of_totals: Ratio,
     pub(crate) geometric_mean: Ratio,
+    /// Of both.
+    bound: Bound,
     /// The query with the highest ratio, and the one with the lowest.
     worst: String,
     best: String,
@@ -117,16 +124,6 @@ impl Ratio {
     }
 }
 
-/// How many joins of an arm's plans have an estimate and a count that can be held against each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Coverage {
-    joins: usize,
-    /// Whose rows a LIMIT or a filter from above may have cut.
-    cut: usize,
-    /// Without an estimate or a count.
-    unknown: usize,
-}
-
 /// One query.
 #[derive(Debug, Serialize)]
 pub(crate) struct QueryReport<'a> {
@@ -145,6 +142,7 @@ pub(crate) struct CellReport<'a> {
     /// Of the runs that count, in their order.
     times_ms: Vec<f64>,
     against_first: Option<Ratio>,
+    bound: Bound,
     same_rows: Option<&'a str>,
     fingerprint: Option<&'a str>,
     /// Whether its plan is that of the first arm.
@@ -152,32 +150,12 @@ pub(crate) struct CellReport<'a> {
     error: Option<&'a str>,
     /// The largest q-error of its joins.
     worst_q_error: Option<f64>,
-}
-
-/// q-errors of the joins of some number of relations, of all queries under one arm.
-#[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct QErrors {
-    arm: usize,
-    relations: usize,
-    /// Whether joins of more relations are among them.
-    and_more: bool,
-    joins: usize,
-    /// Joins whose estimate is below the count.
-    under: usize,
-    p5: f64,
-    p25: f64,
-    p50: f64,
-    p75: f64,
-    p95: f64,
-    max: f64,
-}
-
-/// A join whose estimate and count can be held against each other.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Judged {
-    relations: usize,
-    estimated: f64,
-    counted: f64,
+    /// How good its plan is, where the truth is known.
+    p_error: Option<PErrors>,
+    /// What its operators had reserved at most: the median of the runs.
+    peak_memory_bytes: Option<u64>,
+    /// Of all its regions together, by its own estimates.
+    cost: Option<Cost>,
 }
 
 impl<'a> Report<'a> {
@@ -193,6 +171,7 @@ impl<'a> Report<'a> {
                     .arms
                     .first()
                     .and_then(|arm| arm.fingerprint.as_deref());
+                let details = run.details.iter().find(|own| own.query == summary.query);
                 let cells = summary.arms.iter().zip(&line.cells).map(|(arm, cell)| {
                     let key = (summary.query.as_str(), arm.arm.as_str());
                     let fingerprint = arm.fingerprint.as_deref();
@@ -203,20 +182,23 @@ impl<'a> Report<'a> {
                         planning_ms: cell.planning_ms,
                         times_ms: times.get(&key).cloned().unwrap_or_default(),
                         against_first: cell.ratio.map(|ratio| Ratio::new(ratio, interval)),
+                        bound: cell.bound,
                         same_rows: arm.same_rows.as_deref(),
                         same_plan: first.zip(fingerprint).map(|(first, own)| first == own),
                         fingerprint,
                         error: arm.error.as_deref(),
-                        worst_q_error: judged.get(&key).and_then(|(_, joins)| {
-                            let errors = joins.iter().map(|j| q_error(j.estimated, j.counted));
-                            errors.max_by(f64::total_cmp)
-                        }),
+                        worst_q_error: judged.get(&key).and_then(|(_, joins)| worst(joins)),
+                        p_error: arm.p_error,
+                        peak_memory_bytes: arm.peak_memory_bytes,
+                        cost: details.and_then(|own| cost_of(own, &arm.arm)),
                     }
                 });
                 let cells: Vec<CellReport<'_>> = cells.collect();
-                let details = run.details.iter().find(|own| own.query == summary.query);
                 let times: Vec<(&str, Option<f64>)> = (summary.arms.iter().zip(&cells))
-                    .map(|(arm, cell)| (arm.arm.as_str(), cell.total_ms))
+                    .map(|(arm, cell)| {
+                        let finished = cell.status != Status::Timeout;
+                        (arm.arm.as_str(), cell.total_ms.filter(|_| finished))
+                    })
                     .collect();
                 QueryReport {
                     query: &summary.query,
@@ -225,15 +207,17 @@ impl<'a> Report<'a> {
                 }
             })
             .collect::<Vec<_>>();
-        let arms = run
-            .arms
-            .iter()
-            .enumerate()
-            .map(|(at, arm)| arm_report(at, arm, &overview, &queries, &resampled, &judged));
+        let metrics = arm_metrics(run, samples, &judged);
+        let arms = (run.arms.iter().zip(metrics).enumerate()).map(|(at, (arm, metrics))| {
+            let report = arm_report(at, arm, &overview, &queries, &resampled, &judged);
+            ArmReport { metrics, ..report }
+        });
         Self {
             run: head(run),
+            cost_model: most_common_model(&queries),
             arms: arms.collect(),
-            finished_by_all: overview.finished_by_all,
+            counted: overview.counted,
+            stopped: overview.stopped,
             counts: overview.counts,
             boxes: boxes(&run.arms, &judged),
             queries,
@@ -241,6 +225,17 @@ impl<'a> Report<'a> {
             only: None,
         }
     }
+}
+
+/// The cost model that most costs of a run are of.
+fn most_common_model(queries: &[QueryReport<'_>]) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let cells = queries.iter().flat_map(|query| &query.arms);
+    for cost in cells.filter_map(|cell| cell.cost.as_ref()) {
+        *counts.entry(&cost.model).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map(|(model, _)| model.to_owned())
 }
 
 fn head(run: &Run) -> Head<'_> {
@@ -260,9 +255,6 @@ fn head(run: &Run) -> Head<'_> {
         versions: &run.versions,
     }
 }
-
-/// What is known by query and arm.
-type ByCell<'a, T> = BTreeMap<(&'a str, &'a str), T>;
 
 /// The times of the runs that count.
 pub(crate) fn counted_times(samples: &[Sample]) -> ByCell<'_, Vec<f64>> {
@@ -304,7 +296,7 @@ fn arm_report<'a>(
     overview: &Overview,
     queries: &[QueryReport<'_>],
     resampled: &ByCell<'_, Resampled>,
-    judged: &ByCell<'_, (Coverage, Vec<Judged>)>,
+    judged: &JudgedPlans<'_>,
 ) -> ArmReport<'a> {
     let finished = |query: &&QueryReport<'_>| query.arms.iter().all(|cell| cell.total_ms.is_some());
     let planning = queries.iter().filter(finished);
@@ -340,8 +332,9 @@ fn arm_report<'a>(
         AgainstFirst {
             of_totals: Ratio::new(ratios.of_totals, totals),
             geometric_mean: Ratio::new(ratios.geometric_mean, means),
-            worst: ratios.worst.0.clone(),
-            best: ratios.best.0.clone(),
+            bound: ratios.bound,
+            worst: ratios.worst.query.clone(),
+            best: ratios.best.query.clone(),
             faster: verdicts(Verdict::Faster),
             slower: verdicts(Verdict::Slower),
             noise: verdicts(Verdict::Noise),
@@ -362,145 +355,17 @@ fn arm_report<'a>(
         name: &arm.name,
         options: &arm.options,
         total_ms: total.total_ms,
+        at_least: total.at_least,
         planning_ms: planning.sum(),
         against_first,
         coverage,
+        metrics: ArmMetrics::default(),
     }
-}
-
-/// The joins of all plans, by query and arm.
-fn judge(run: &Run) -> ByCell<'_, (Coverage, Vec<Judged>)> {
-    let mut judged = BTreeMap::new();
-    for query in &run.details {
-        for arm in &query.arms {
-            if let Some(plan) = query.plans.get(arm.plan) {
-                let key = (query.query.as_str(), arm.arm.as_str());
-                judged.insert(key, judge_plan(&plan.operators, arm));
-            }
-        }
-    }
-    judged
-}
-
-fn judge_plan(operators: &[Operator], arm: &ArmDetails) -> (Coverage, Vec<Judged>) {
-    let mut coverage = Coverage::default();
-    let mut judged = vec![];
-    for (at, operator) in operators.iter().enumerate() {
-        if !operator.joins {
-            continue;
-        }
-        coverage.joins += 1;
-        let estimated = arm.estimated.get(at).copied().flatten();
-        let counted = arm.rows.get(at).copied().flatten();
-        match estimated.zip(counted) {
-            None => coverage.unknown += 1,
-            Some(_) if arm.cut.contains(&at) => coverage.cut += 1,
-            Some((estimated, counted)) => judged.push(Judged {
-                relations: leaves_below(operators, at),
-                estimated,
-                counted: counted as f64,
-            }),
-        }
-    }
-    (coverage, judged)
-}
-
-/// The leaves below an operator; those after it in the order of `EXPLAIN` until all inputs are there.
-fn leaves_below(operators: &[Operator], at: usize) -> usize {
-    let mut missing = 1;
-    let mut leaves = 0;
-    for operator in operators.iter().skip(at) {
-        missing = missing + operator.inputs - 1;
-        leaves += usize::from(operator.inputs == 0);
-        if missing == 0 {
-            break;
-        }
-    }
-    leaves
-}
-
-fn boxes(arms: &[ArmRecord], judged: &ByCell<'_, (Coverage, Vec<Judged>)>) -> Vec<QErrors> {
-    let mut by_level: BTreeMap<(usize, usize), Vec<Judged>> = BTreeMap::new();
-    for ((_, name), (_, joins)) in judged {
-        let Some(arm) = arms.iter().position(|arm| arm.name == *name) else {
-            continue;
-        };
-        for join in joins {
-            let level = join.relations.min(MOST_RELATIONS);
-            by_level.entry((level, arm)).or_default().push(*join);
-        }
-    }
-    let boxes = by_level.into_iter().map(|((relations, arm), joins)| {
-        let mut errors: Vec<f64> = joins
-            .iter()
-            .map(|j| q_error(j.estimated, j.counted))
-            .collect();
-        errors.sort_by(f64::total_cmp);
-        let below = |join: &&Judged| join.estimated.max(1.0) < join.counted.max(1.0);
-        QErrors {
-            arm,
-            relations,
-            and_more: joins.iter().any(|join| join.relations > relations),
-            joins: joins.len(),
-            under: joins.iter().filter(below).count(),
-            p5: percentile(&errors, 0.05),
-            p25: percentile(&errors, 0.25),
-            p50: percentile(&errors, 0.5),
-            p75: percentile(&errors, 0.75),
-            p95: percentile(&errors, 0.95),
-            max: percentile(&errors, 1.0),
-        }
-    });
-    boxes.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn operator(inputs: usize, joins: bool) -> Operator {
-        Operator {
-            inputs,
-            joins,
-            ..Operator::default()
-        }
-    }
-
-    #[test]
-    fn joins_are_judged_where_both_numbers_hold() {
-        // A join of (a join of two scans) and a scan below a filter.
-        let operators = [
-            operator(2, true),
-            operator(2, true),
-            operator(0, false),
-            operator(0, false),
-            operator(1, false),
-            operator(0, false),
-        ];
-        let mut arm = ArmDetails {
-            arm: "a".to_owned(),
-            plan: 0,
-            estimator: "textbook".to_owned(),
-            estimated: vec![Some(10.0), Some(4.0), None, None, Some(9.0), None],
-            sources: vec![],
-            rows: vec![Some(40), Some(4), Some(1), Some(1), Some(1), Some(1)],
-            elapsed_us: vec![],
-            cut: vec![],
-            regions: vec![],
-        };
-        let (coverage, judged) = judge_plan(&operators, &arm);
-        let found: Vec<_> = judged
-            .iter()
-            .map(|j| (j.relations, j.estimated, j.counted))
-            .collect();
-        assert_eq!(found, [(3, 10.0, 40.0), (2, 4.0, 4.0)]);
-        assert_eq!(coverage.joins, 2);
-        arm.cut = vec![1];
-        arm.estimated[0] = None;
-        let (coverage, judged) = judge_plan(&operators, &arm);
-        assert!(judged.is_empty());
-        assert_eq!((coverage.joins, coverage.cut, coverage.unknown), (2, 1, 1));
-    }
 
     #[test]
     fn verdicts() {

@@ -1,7 +1,7 @@
 //! Goes on with a run that was interrupted, or killed: what is recorded of a query is kept, and nothing of it is run again.
 //!
 //! A query's samples go into `raw.csv` before `run.json` tells of it, so samples of queries that `run.json` does not know belong to one
-//! that was not recorded in full: they are dropped, and the query runs anew.
+//! that was not recorded in full: they are kept, and what is missing of it is run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::record::{DataRecord, Run, RunFolder, Sample, load};
+use crate::schedule::{self, Schedule};
 use crate::suite::Query;
 
 /// The run in `folder`, without what is not whole. It has to be the one that is `planned`: numbers of other arms, settings, or versions do
@@ -35,13 +36,18 @@ pub(crate) fn take_up(folder: &Path, planned: &Run, queries: &[Query]) -> Result
             Some(_) => {}
         }
     }
-    let known: BTreeSet<&str> = samples.iter().map(|s| s.query.as_str()).collect();
-    let known: BTreeSet<String> = known.into_iter().map(str::to_owned).collect();
-    run.summary.retain(|query| known.contains(&query.query));
+    samples.retain(|sample| queries.iter().any(|query| query.name == sample.query));
+    let arms: Vec<String> = run.arms.iter().map(|arm| arm.name.clone()).collect();
+    let schedule = Schedule::of(&run);
+    let is_done = |query: &str| {
+        let own = samples.iter().filter(|sample| sample.query == query);
+        let own: Vec<Sample> = own.cloned().collect();
+        schedule::is_whole(&own, &arms, schedule)
+    };
+    run.summary.retain(|query| is_done(&query.query));
     let done: BTreeSet<&str> = run.summary.iter().map(|q| q.query.as_str()).collect();
     run.details
         .retain(|query| done.contains(query.query.as_str()));
-    samples.retain(|sample: &Sample| done.contains(sample.query.as_str()));
     let folder = RunFolder::reopen(folder, samples)?;
     Ok((folder, run))
 }
@@ -62,20 +68,21 @@ pub(crate) fn is_whole(run: &Run) -> bool {
     run.summary.len() == run.queries
 }
 
-/// Where a run that is not whole may go on that was started without naming its folder: the last one in `results` that is `planned`.
-pub(crate) fn unfinished(results: &Path, planned: &Run) -> Option<PathBuf> {
+/// Where a run may go on that was started without naming its folder: the last one in `results` that is `planned` and not whole, or where
+/// all are whole the last one, of which nothing is left to be done.
+pub(crate) fn of_folder(results: &Path, planned: &Run) -> Option<PathBuf> {
     let entries = fs::read_dir(results).ok()?;
-    let mut found: Vec<(String, PathBuf)> = entries
+    let mut found: Vec<(bool, String, PathBuf)> = entries
         .flatten()
         .filter_map(|entry| {
             let path = entry.path();
             let (run, _) = load(&path).ok()?;
-            let fits = !is_whole(&run) && difference(&run, planned).is_none();
-            fits.then_some((run.started, path))
+            let fits = difference(&run, planned).is_none();
+            fits.then(|| (!is_whole(&run), run.started, path))
         })
         .collect();
     found.sort();
-    found.pop().map(|(_, path)| path)
+    found.pop().map(|(.., path)| path)
 }
 
 /// What makes a run another one than is planned.

@@ -13,6 +13,8 @@ use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::{PeakRecordingPool, UnboundedMemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, lit};
@@ -21,8 +23,8 @@ use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use joinwright_optimizer::cost::HashJoin;
 use joinwright_optimizer::{
     CostConstants, EstimatedRegion, JoinOrdering, JoinwrightOptions, PlanLine, Registry,
-    SessionStateBuilderExt, Trace, TraceLog, estimate_plan, estimate_regions, join_columns,
-    observe,
+    SessionStateBuilderExt, TimeSpent, Trace, TraceLog, estimate_plan, estimate_regions,
+    join_columns, observe,
 };
 use joinwright_stats::Catalog;
 use serde::Serialize;
@@ -151,8 +153,12 @@ impl Session {
             trace: explain.then(TraceLog::default),
             clock: explain.then_some(clock as fn() -> Duration),
         };
+        // As it is by default, but that it remembers the most that was reserved.
+        let pool = PeakRecordingPool::new(Arc::new(UnboundedMemoryPool::default()));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool));
         let builder = SessionStateBuilder::new()
             .with_config(config)
+            .with_runtime_env(runtime.build_arc()?)
             .with_default_features();
         let builder = match &arm.kind {
             Kind::Default => builder,
@@ -335,6 +341,33 @@ impl Session {
             }
         }
         optimized.context("no statement returns rows")
+    }
+
+    /// Plans the statements of `sql` that return rows down to their operators, and tells how long that took, and how much of it was
+    /// ours. The session has to have a clock.
+    pub(crate) async fn plan_physically(&self, sql: &str) -> Result<(Duration, TimeSpent)> {
+        let context = SessionContext::new_with_state(self.context.state());
+        let take = || (self.ordering.trace.as_ref()).map(TraceLog::take_spent);
+        take();
+        let mut started = Instant::now();
+        let statements = parse(sql)?;
+        let mut total = started.elapsed();
+        for statement in statements {
+            started = Instant::now();
+            let state = context.state();
+            let plan = state.statement_to_plan(statement).await?;
+            if returns_rows(&plan) {
+                state.create_physical_plan(&plan).await?;
+                total += started.elapsed();
+            } else {
+                total += started.elapsed();
+                context.execute_logical_plan(plan).await?;
+            }
+        }
+        let spent = take();
+        // The traces of what was planned are nobody's any more.
+        drop(self.ordering.trace.as_ref().map(TraceLog::take));
+        Ok((total, spent.unwrap_or_default()))
     }
 
     /// The columns by which the statements of `sql` join tables, as far as they can be planned as they stand.

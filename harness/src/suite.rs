@@ -1,6 +1,5 @@
-//! Suites: data and queries under one name, `tpch`, `tpcds`, or a folder with `suite.toml`.
+//! Suites: data and queries under one name, `tpch`, `tpcds`, or a folder, which `suite.toml` may describe.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +8,13 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::data;
+use crate::query_files::{is_sound, read_folder};
+use crate::tables::find_tables;
 
-/// One query of a suite.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Query {
-    /// The file's name without `.sql`.
-    pub(crate) name: String,
-    /// The text of the file: one or several statements.
-    pub(crate) sql: String,
-}
+pub(crate) use crate::query_files::{Query, natural_order};
+
+/// What a folder says of itself.
+const SUITE_FILE: &str = "suite.toml";
 
 /// Where a suite's tables come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,25 +103,22 @@ impl Suite {
         }
     }
 
-    /// Reads the queries in natural order, all of them or those named in `only`.
+    /// Reads the queries in natural order, all of them or those named in `only`. Bad ones among them are said, and fail where they run.
     pub(crate) fn read_queries(&self, only: &[String]) -> Result<Vec<Query>> {
-        let all = read_query_folder(&self.queries)?;
-        if only.is_empty() {
-            return Ok(all);
-        }
-        if let Some(name) = only
-            .iter()
-            .find(|name| !all.iter().any(|query| query.name == **name))
-        {
+        if !self.queries.is_dir() {
             bail!(
-                "unknown query `{name}`: {} has no {name}.sql",
+                "no queries: {} is not a folder; name one with --queries DIR, or in suite.toml",
                 self.queries.display()
             );
         }
-        Ok(all
-            .into_iter()
-            .filter(|query| only.contains(&query.name))
-            .collect())
+        read_folder(&self.queries, only)
+    }
+
+    /// The same without the bad ones.
+    pub(crate) fn read_sound_queries(&self, only: &[String]) -> Result<Vec<Query>> {
+        let mut queries = self.read_queries(only)?;
+        queries.retain(is_sound);
+        Ok(queries)
     }
 }
 
@@ -165,11 +159,14 @@ fn generated(name: &str, scale: f64, queries: Option<&Path>) -> Result<Suite> {
 fn from_folder(folder: &Path) -> Result<Suite> {
     if !folder.is_dir() {
         bail!(
-            "unknown suite `{}`: a suite is `tpch`, `tpcds`, or a folder with suite.toml",
+            "unknown suite `{}`: a suite is `tpch`, `tpcds`, or a folder of Parquet files and queries",
             folder.display()
         );
     }
-    let path = folder.join("suite.toml");
+    let path = folder.join(SUITE_FILE);
+    if !path.is_file() {
+        return bare_folder(folder);
+    }
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let file: SuiteFile =
@@ -188,11 +185,7 @@ fn from_folder(folder: &Path) -> Result<Suite> {
             )
         }
         Some(name) => name,
-        None => folder
-            .canonicalize()
-            .ok()
-            .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-            .unwrap_or_else(|| "suite".to_owned()),
+        None => name_of(folder),
     };
     Ok(Suite {
         name,
@@ -201,92 +194,73 @@ fn from_folder(folder: &Path) -> Result<Suite> {
         queries: folder.join(file.queries),
         keys,
         primary_keys,
-        truth: file.truth.map(|truth| folder.join(truth)),
+        truth: match file.truth {
+            Some(truth) => Some(folder.join(truth)),
+            None => own_truth(folder),
+        },
     })
+}
+
+/// A folder of Parquet and a folder of SQL, with no more set-up.
+fn bare_folder(folder: &Path) -> Result<Suite> {
+    let Some(data) = bare_data(folder) else {
+        bail!(
+            "{} is no suite: it has no {SUITE_FILE}, and no Parquet in it, in parquet/ or in data/",
+            folder.display()
+        );
+    };
+    Ok(Suite {
+        name: name_of(folder),
+        source: Source::Folder,
+        data,
+        queries: folder.join("queries"),
+        keys: BTreeSet::new(),
+        primary_keys: BTreeMap::new(),
+        truth: own_truth(folder),
+    })
+}
+
+/// Where the tables of a folder without `suite.toml` are: in itself, if there are Parquet files right in it, else in `parquet` or
+/// `data`, else in the folders of tables in it.
+fn bare_data(folder: &Path) -> Option<PathBuf> {
+    let is_parquet = |path: &Path| path.extension().is_some_and(|ending| ending == "parquet");
+    let entries = fs::read_dir(folder).ok()?;
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    if paths.any(|path| path.is_file() && is_parquet(&path)) {
+        return Some(folder.to_owned());
+    }
+    let inside = ["parquet", "data"].map(|name| folder.join(name));
+    let mut candidates = inside.into_iter().chain([folder.to_owned()]);
+    candidates.find(|candidate| find_tables(candidate).is_ok())
+}
+
+/// The file of true cardinalities that lies in a folder, if there is one.
+fn own_truth(folder: &Path) -> Option<PathBuf> {
+    let path = folder.join("truth.csv");
+    path.is_file().then_some(path)
+}
+
+fn name_of(folder: &Path) -> String {
+    folder
+        .canonicalize()
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .unwrap_or_else(|| "suite".to_owned())
 }
 
 /// The folder of tables that is meant by `folder`: itself, or the data of the suite in it, with the keys that it declares.
 pub(crate) fn data_folder(folder: &Path) -> Result<(PathBuf, BTreeSet<(String, String)>)> {
-    if !folder.join("suite.toml").is_file() {
-        return Ok((folder.to_owned(), BTreeSet::new()));
+    if !folder.join(SUITE_FILE).is_file() {
+        let data = bare_data(folder).unwrap_or_else(|| folder.to_owned());
+        return Ok((data, BTreeSet::new()));
     }
     let suite = from_folder(folder)?;
     Ok((suite.data, suite.keys))
 }
 
-fn read_query_folder(folder: &Path) -> Result<Vec<Query>> {
-    let entries = fs::read_dir(folder)
-        .with_context(|| format!("cannot read the query folder {}", folder.display()))?;
-    let mut queries = Vec::new();
-    for entry in entries {
-        let path = entry
-            .with_context(|| format!("cannot read the query folder {}", folder.display()))?
-            .path();
-        if path.extension().is_none_or(|extension| extension != "sql") || !path.is_file() {
-            continue;
-        }
-        let Some(name) = path.file_stem() else {
-            continue;
-        };
-        queries.push(Query {
-            name: name.to_string_lossy().into_owned(),
-            sql: fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?,
-        });
-    }
-    if queries.is_empty() {
-        bail!("{} has no .sql file", folder.display());
-    }
-    queries.sort_by(|a, b| natural_order(&a.name, &b.name));
-    Ok(queries)
-}
-
-/// Orders names as people do: runs of digits by their number, so that q2 comes before q10.
-pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut left, mut right) = (a, b);
-    while !left.is_empty() && !right.is_empty() {
-        let (left_part, left_rest) = split_part(left);
-        let (right_part, right_rest) = split_part(right);
-        let both_numbers = left_part.starts_with(|c: char| c.is_ascii_digit())
-            && right_part.starts_with(|c: char| c.is_ascii_digit());
-        let order = if both_numbers {
-            // Without leading zeros, the longer number is the larger.
-            let (x, y) = (
-                left_part.trim_start_matches('0'),
-                right_part.trim_start_matches('0'),
-            );
-            x.len().cmp(&y.len()).then_with(|| x.cmp(y))
-        } else {
-            left_part.cmp(right_part)
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-        (left, right) = (left_rest, right_rest);
-    }
-    // Names that differ in leading zeros alone still need one order.
-    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
-}
-
-/// Splits off the leading run of digits, or of anything else.
-fn split_part(text: &str) -> (&str, &str) {
-    let digits = text.starts_with(|c: char| c.is_ascii_digit());
-    let end = text
-        .find(|c: char| c.is_ascii_digit() != digits)
-        .unwrap_or(text.len());
-    text.split_at(end)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn natural_order_of_names() {
-        let mut names = vec!["10a", "2b", "q10", "1a", "q2", "q02", "2a", "q", "10"];
-        names.sort_by(|a, b| natural_order(a, b));
-        insta::assert_compact_debug_snapshot!(names, @r#"["1a", "2a", "2b", "10", "10a", "q", "q02", "q2", "q10"]"#);
-    }
 
     fn write_suite(toml: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();

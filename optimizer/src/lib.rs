@@ -68,7 +68,7 @@ pub use rules::{
     EstimatedRegion, InjectStatistics, JoinOrdering, PlanLine, ReorderJoins,
     SessionStateBuilderExt, estimate_plan, estimate_regions, observe,
 };
-pub use trace::{Trace, TraceLog};
+pub use trace::{TimeSpent, Trace, TraceLog};
 
 /// The statistics catalog, see [`joinwright_stats`].
 pub use joinwright_stats::Catalog;

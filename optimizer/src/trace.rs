@@ -6,6 +6,7 @@ use crate::join_tree::JoinTree;
 use crate::relset::RelSet;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// One optimized region.
 #[derive(Debug, Clone, Serialize)]
@@ -165,13 +166,48 @@ impl TraceTree {
     }
 }
 
+/// Where the time of planning a query goes, in all passes of the optimizer together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeSpent {
+    /// Everything that this crate does between an optimized plan and the planner that makes operators of it.
+    pub all: Duration,
+    /// Of that, searches for join trees, with the estimates that they ask for.
+    pub search: Duration,
+    /// Of that, making plans of the trees found.
+    pub emit: Duration,
+}
+
+/// A part of [`TimeSpent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    All,
+    Search,
+    Emit,
+}
+
 /// Keeps the traces of one query, to be taken before the next one is planned. Clones share one log.
 #[derive(Debug, Clone, Default)]
 pub struct TraceLog {
     traces: Arc<Mutex<Vec<Trace>>>,
+    spent: Arc<Mutex<TimeSpent>>,
 }
 
 impl TraceLog {
+    /// The time that the planned query took, where the caller lent a clock; zero afterwards.
+    pub fn take_spent(&self) -> TimeSpent {
+        std::mem::take(&mut *self.spent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn spend(&self, phase: Phase, time: Duration) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let spent = match phase {
+            Phase::All => &mut spent.all,
+            Phase::Search => &mut spent.search,
+            Phase::Emit => &mut spent.emit,
+        };
+        *spent += time;
+    }
+
     /// The regions of the planned query; the log is empty afterwards.
     pub fn take(&self) -> Vec<Trace> {
         std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner))

@@ -9,23 +9,25 @@ use chrono::{SecondsFormat, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use joinwright_optimizer::Registry;
 
-use super::{Prepared, block_on, prepare, print, runtime};
+use super::afterwards::{Afterwards, open_sessions};
+use super::{block_on, prepare, print, runtime};
 use crate::arm::{Arm, distinct};
 use crate::arms_file::read_arms;
-use crate::bench::{Schedule, bench_query};
+use crate::bench::bench_query;
 use crate::cli::BenchArgs;
 use crate::cold::PageCache;
 use crate::data::data_record;
-use crate::details::QueryDetails;
 use crate::injection::QuerySessions;
-use crate::interrupt::{Interrupt, Interrupted};
+use crate::interrupt::Interrupt;
 use crate::machine::{Machine, Versions, available_threads};
-use crate::measure::{Measure, parse};
+use crate::measure::Measure;
 use crate::peers::{self, Asked, Data, Effort, Peer, Systems, Task, without_password};
 use crate::record::{ArmRecord, Run, RunFolder, holds_run, remove_orphans};
 use crate::render::table;
 use crate::resume;
+use crate::schedule::Schedule;
 use crate::session::{Purpose, known_parts};
+use crate::several::{runs_below, write_index};
 use crate::suite::{Query, Suite};
 use crate::summary::Overview;
 use crate::{EXIT_DIFFERENT, EXIT_INTERRUPTED, complain};
@@ -76,6 +78,10 @@ pub(super) fn run(args: BenchArgs, registry: &Registry) -> Result<u8> {
     }
     if suites.len() > 1 {
         print(&format!("\n{}", table::render_together(&runs)))?;
+        if let Some(out) = &bench.args.out {
+            let path = write_index(out, &runs_below(out)?)?;
+            print(&format!("all reports in {}\n", path.display()))?;
+        }
     }
     Ok(status)
 }
@@ -94,10 +100,6 @@ fn found_suites(args: &BenchArgs) -> Result<Vec<(Suite, Vec<Query>)>> {
             bail!("two suites are called {short}");
         }
         let queries = suite.read_queries(&args.only)?;
-        for query in &queries {
-            let file = suite.queries.join(format!("{}.sql", query.name));
-            parse(&query.sql).with_context(|| format!("cannot understand {}", file.display()))?;
-        }
         found.push((suite, queries));
     }
     Ok(found)
@@ -138,11 +140,9 @@ impl Bench {
             let prepared = prepare(suite, queries, &args.data, &mut interrupt).await?;
             resume::check_data(&mut run, data_record(&prepared.tables)?)?;
             let arms = &self.arms;
-            let open = |purpose| open_sessions(arms, suite, &prepared, registry, threads, purpose);
-            let sessions = Sessions {
-                run: open(Purpose::Run).await?,
-                explain: open(Purpose::Alternatives).await?,
-            };
+            let run_sessions =
+                open_sessions(arms, suite, &prepared, registry, threads, Purpose::Run).await?;
+            let afterwards = Afterwards::open(arms, suite, &prepared, registry, threads).await?;
             let effort = Effort {
                 task: Task::Run,
                 cold: self.page_cache.is_some(),
@@ -169,7 +169,8 @@ impl Bench {
                 peers,
                 page_cache: self.page_cache.clone(),
             };
-            measure_all(&mut systems, &sessions, queries, run, folder).await
+            let sessions = (&run_sessions[..], &afterwards);
+            measure_all(&mut systems, sessions, queries, run, folder).await
         });
         workers.shutdown_background();
         control.shutdown_background();
@@ -237,8 +238,8 @@ fn open_folder(
         _ => out.join(short_name(suite)),
     });
     if args.resume {
-        let unfinished = || resume::unfinished(results, &planned);
-        match out.clone().or_else(unfinished) {
+        let earlier = || resume::of_folder(results, &planned);
+        match out.clone().or_else(earlier) {
             Some(folder) if holds_run(&folder) => {
                 let (folder, mut run) = resume::take_up(&folder, &planned, queries)?;
                 if !resume::is_whole(&run) {
@@ -257,47 +258,23 @@ fn open_folder(
     Ok((folder, planned))
 }
 
-/// The sessions of all arms.
-struct Sessions {
-    run: Vec<QuerySessions>,
-    /// Others for what is kept of plans, so that tracing them has no part in what is measured.
-    explain: Vec<QuerySessions>,
-}
-
-async fn open_sessions(
-    arms: &[Arm],
-    suite: &Suite,
-    prepared: &Prepared,
-    registry: &Registry,
-    threads: usize,
-    purpose: Purpose,
-) -> Result<Vec<QuerySessions>> {
-    let Prepared { tables, catalog } = prepared;
-    let mut sessions = Vec::with_capacity(arms.len());
-    for arm in arms {
-        let data = (&tables[..], catalog);
-        let of_arm = QuerySessions::open(arm, suite, data, registry, threads, purpose);
-        sessions.push(of_arm.await?);
-    }
-    Ok(sessions)
-}
-
 /// Runs all queries, records each, and prints the table.
 async fn measure_all(
     systems: &mut Systems,
-    sessions: &Sessions,
+    (sessions, afterwards): (&[QuerySessions], &Afterwards),
     queries: &[Query],
     mut run: Run,
     mut folder: RunFolder,
 ) -> Result<Ended> {
     let arms: Vec<String> = run.arms.iter().map(|arm| arm.name.clone()).collect();
-    let schedule = Schedule {
-        warmup: run.warmup,
-        runs: run.runs,
-        cold: run.cold == Some(true),
-        seed: run.seed,
-    };
+    let schedule = Schedule::of(&run);
     let whole = resume::is_whole(&run);
+    if whole {
+        let (done, path) = (run.queries, folder.path().display());
+        print(&format!(
+            "nothing is left to be done: {path} has all {done} queries\n"
+        ))?;
+    }
     let bar = progress_bar(queries.len());
     bar.set_position(run.summary.len() as u64);
     for query in schedule.queries(queries) {
@@ -306,43 +283,27 @@ async fn measure_all(
         }
         bar.set_message(query.name.clone());
         systems.measure.sessions.clear();
-        for of_arm in &sessions.run {
+        for of_arm in sessions {
             let session = of_arm.of_query(&query.name).await?;
             systems.measure.sessions.push(session.context.clone());
         }
-        let done = bench_query(systems, query, &arms, schedule)
+        let known = folder.samples_of(&query.name);
+        let mut done = bench_query(systems, query, &arms, schedule, &known)
             .await
             .with_context(|| format!("cannot compare the rows of query {}", query.name))?;
-        let Some(mut done) = done else {
+        if !done.whole {
+            folder.keep(&done.samples)?;
             run.interrupted = true;
             break;
-        };
-        let mut details = QueryDetails::new(query);
-        let observed = std::mem::take(&mut done.observed);
-        for (at, (arm, observed)) in arms.iter().zip(observed).enumerate() {
-            let Some(observed) = observed else {
-                continue;
-            };
-            if let Some(of_arm) = sessions.explain.get(at) {
-                let session = of_arm.of_query(&query.name).await?;
-                // What is only looked at must not end what is measured.
-                if let Err(error) = details.add(arm, &session, observed).await {
-                    tracing::error!(error = crate::one_line(&error), "a plan is not kept");
-                }
-            } else {
-                details.add_foreign(arm, arm, observed);
-            }
         }
+        let peers = &mut systems.peers;
+        let details = afterwards.look(query, &arms, peers, &mut done).await?;
         folder.record(&mut run, details, done)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
     if !whole {
         run.finished = Some(now());
-    }
-    if run.summary.is_empty() {
-        // Interrupted within the first query: nothing is worth keeping.
-        return Err(Interrupted.into());
     }
     folder.save(&run)?;
     folder.save_report(&run)?;
@@ -352,7 +313,7 @@ async fn measure_all(
         folder.path().display()
     ))?;
     let overview = Overview::new(&run, folder.samples());
-    let faults = overview.has_faults(sessions.run.len());
+    let faults = overview.has_faults(sessions.len());
     Ok(Ended {
         status: match run.interrupted {
             true => EXIT_INTERRUPTED,

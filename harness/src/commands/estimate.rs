@@ -7,24 +7,23 @@ use std::time::{Duration, Instant};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use datafusion::common::TableReference;
 use joinwright_optimizer::Registry;
 use joinwright_optimizer::relset::RelSet;
 use joinwright_stats::Catalog;
 use serde::Serialize;
 
 use super::{Prepared, block_on, joins, peer_estimates, prepare, print};
-use crate::arm::{Arm, Kind};
+use crate::arm::Arm;
 use crate::cli::EstimateArgs;
 use crate::injection::QuerySessions;
 use crate::interrupt::Interrupt;
 use crate::machine::available_threads;
 use crate::peers::{self, Asked, Data, Effort, Peer, Task};
+use crate::plan_errors::{columns_of, default_session};
 use crate::quality::{TrueRows, p_error, p_error_of_tree};
 use crate::render::estimate::{ArmEstimates, Estimated, render};
-use crate::session::{Purpose, Session, known_parts};
+use crate::session::{Purpose, known_parts};
 use crate::suite::{Query, Suite};
-use crate::truth::sub_queries::Columns;
 use crate::truth::{SubPlan, Truth, read_truth, relations_of};
 
 /// For one sub-plan in another system.
@@ -54,7 +53,7 @@ pub(super) fn run(args: EstimateArgs, registry: &Registry) -> Result<u8> {
         args.suite.data.scale,
         args.suite.data.queries.as_deref(),
     )?;
-    let mut queries = suite.read_queries(&args.only)?;
+    let mut queries = suite.read_sound_queries(&args.only)?;
     let truth = match args.subplans.as_ref().or(suite.truth.as_ref()) {
         Some(path) if !args.joins => {
             let truth = read_truth(path)?;
@@ -114,19 +113,8 @@ async fn estimate_peers(
     truth: &Truth,
     interrupt: Interrupt,
 ) -> Result<Vec<ArmEstimates>> {
-    let arm = Arm {
-        name: "default".to_owned(),
-        kind: Kind::Default,
-    };
-    let (registry, purpose) = (Registry::default(), Purpose::Explain);
-    let session = Session::open(&arm, data.tables, catalog, &registry, 1, purpose).await?;
-    let mut columns = Columns::new();
-    for table in data.tables {
-        let name = TableReference::bare(table.name.as_str());
-        let schema = session.context.table_provider(name).await?.schema();
-        let names = schema.fields().iter().map(|field| field.name().clone());
-        columns.insert(table.name.clone(), names.collect());
-    }
+    let session = default_session(data.tables, catalog).await?;
+    let columns = columns_of(&session, data.tables).await?;
     let effort = Effort {
         task: Task::Estimate,
         cold: false,

@@ -17,12 +17,12 @@ use crate::injection::QuerySessions;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::machine::{Machine, Versions, available_threads};
 use crate::measure::{Measure, sketch};
+use crate::query_summary::summarize;
 use crate::record::{ArmRecord, Run, Sample};
 use crate::render::{explain, report};
 use crate::report::Report;
 use crate::session::{Purpose, known_parts};
 use crate::suite::{Query, Suite};
-use crate::summary::summarize;
 
 /// Whoever explains one query ends it by Ctrl-C.
 const NO_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
@@ -96,6 +96,7 @@ fn chosen_query(args: &ExplainArgs, suite: &Suite) -> Result<Query> {
         return Ok(Query {
             name: String::new(),
             sql: sql.clone(),
+            fault: None,
         });
     }
     let name = args.query.clone().unwrap_or_default();

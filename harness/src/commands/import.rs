@@ -1,6 +1,7 @@
 //! `joinwright import`: published CSV files to a suite.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,7 +19,11 @@ pub(super) fn run(args: &ImportArgs) -> Result<u8> {
         Published::Job => JOB,
     };
     let found = import::find(&benchmark, &args.csv)?;
-    let folder = import::create(&args.out)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => beside(&args.csv)?,
+    };
+    let folder = import::create(&out)?;
     block_on(1, async {
         let interrupt = Interrupt::listen();
         let mut bytes = 0;
@@ -47,16 +52,29 @@ pub(super) fn run(args: &ImportArgs) -> Result<u8> {
         bar.finish_and_clear();
         imported?;
         let tables: Vec<_> = found.files.iter().map(|(table, _)| *table).collect();
-        import::write_suite(&benchmark, &tables, &args.out)?;
+        import::write_suite(&benchmark, &tables, &out)?;
         if !found.missing.is_empty() {
             print(&format!("no file of {}\n", found.missing.join(", ")))?;
         }
-        let out = args.out.display();
+        let out = out.display();
         print(&format!(
             "suite in {out}; run it by: joinwright bench {out} --queries DIR\n"
         ))?;
         Ok(0)
     })
+}
+
+/// `DIR-parquet` beside `DIR`.
+fn beside(csv: &Path) -> Result<PathBuf> {
+    let named = || format!("{} has no name: say where to with --out", csv.display());
+    // Such as `.` or `..`, which have none of their own.
+    let whole = match csv.file_name() {
+        Some(_) => csv.to_owned(),
+        None => csv.canonicalize().with_context(named)?,
+    };
+    let mut name = whole.file_name().with_context(named)?.to_owned();
+    name.push("-parquet");
+    Ok(whole.with_file_name(name))
 }
 
 fn progress_bar(bytes: u64) -> ProgressBar {

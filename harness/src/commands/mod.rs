@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod afterwards;
 mod analyze;
 mod bench;
 mod calibrate;

@@ -1,14 +1,14 @@
 //! `estimate --peer`: what other systems estimate of the same sub-plans.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use joinwright_optimizer::EstimatedRegion;
-use joinwright_optimizer::relset::RelSet;
 
 use crate::peers::Peer;
+use crate::plan_errors::sets_of;
 use crate::quality::{TrueRows, p_error, p_error_of_joins};
 use crate::render::estimate::{ArmEstimates, Estimated};
 use crate::session::Session;
@@ -99,14 +99,7 @@ async fn add_region(
         let query = &query.name;
         format!("{} does not plan query {query}", peer.name)
     })?;
-    let joins: Option<BTreeSet<RelSet>> = joins.and_then(|joins| {
-        let place = |alias: &String| {
-            let mut relations = graph.relations.iter();
-            relations.position(|relation| relation.alias.to_lowercase() == *alias)
-        };
-        let sets = joins.iter();
-        sets.map(|join| join.iter().map(place).collect()).collect()
-    });
+    let joins = joins.and_then(|joins| sets_of(&joins, graph));
     match joins.and_then(|joins| p_error_of_joins(&joined, written, &joins, &truth)) {
         Some(error) => all.own_plans.push((query.name.clone(), error)),
         None => crate::complain(&format!(

@@ -33,7 +33,7 @@ pub(super) fn run(args: PlanArgs, registry: &Registry) -> Result<u8> {
         args.suite.data.scale,
         args.suite.data.queries.as_deref(),
     )?;
-    let queries = suite.read_queries(&args.only)?;
+    let queries = suite.read_sound_queries(&args.only)?;
     let threads = available_threads();
     block_on(threads, async {
         let prepared =

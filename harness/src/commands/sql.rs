@@ -23,14 +23,17 @@ use crate::measure::parse;
 use crate::session::{Purpose, Session, known_parts};
 use crate::shape::returns_rows;
 use crate::statistics::{know, open_catalog};
+use crate::suite::data_folder;
 use crate::tables::find_tables;
 
 /// Runs the command.
 pub(super) fn run(args: SqlArgs, registry: &Registry) -> Result<u8> {
     let arm = Arm::parse(&args.arm, &known_parts(registry))?;
-    let tables = find_tables(&args.dir)?;
+    let tables = find_tables(&data_folder(&args.dir)?.0)?;
     let (text, from) = read(&args)?;
-    let statements = parse(&text).with_context(|| format!("cannot understand {from}"))?;
+    // Editors of some systems begin a file with a mark of its encoding.
+    let text = text.trim_start_matches('\u{feff}');
+    let statements = parse(text).with_context(|| format!("cannot understand {from}"))?;
     let catalog = open_catalog(args.cache.folder.as_deref())?;
     let threads = available_threads();
     block_on(threads, async {

@@ -52,7 +52,7 @@ pub(super) fn run(args: TruthArgs, registry: &Registry) -> Result<u8> {
         args.suite.data.scale,
         args.suite.data.queries.as_deref(),
     )?;
-    let queries = suite.read_queries(&args.only)?;
+    let queries = suite.read_sound_queries(&args.only)?;
     let mut writer = TruthWriter::open(&args.out)?;
     let started = Instant::now();
     let threads = available_threads();

@@ -24,12 +24,15 @@ const ROWS_PER_BATCH: usize = 16 * 1024;
 /// Several row groups even in small tables, so that two threads can share a scan.
 const ROWS_PER_GROUP: usize = 128 * 1024;
 
+/// How PostgreSQL and MySQL write what is missing.
+const NULL: &str = "\\N";
+
 const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
 const TIME_WITH_T: &str = "%Y-%m-%dT%H:%M:%S%.f";
 const DAY: &str = "%Y-%m-%d";
 
 /// Converts the file of a table into `TABLE.parquet` in `folder`, which appears once it is whole; the result is its rows.
-/// Fields are NULL where they are empty, but for texts in quotes: `""` is a text without any character. A header is known by its names, and may have them in another order.
+/// Fields are NULL where they are empty or `\N`, but for texts in quotes: `""` is a text without any character. A header is known by its names, and may have them in another order.
 pub(crate) fn convert(
     benchmark: &Benchmark,
     table: &Table,
@@ -173,7 +176,8 @@ impl Values {
 
     /// Adds a field, which may have stood in quotes; `None` if it cannot be understood.
     fn add(&mut self, field: &str, quoted: impl Fn() -> bool) -> Option<()> {
-        let known = !field.is_empty();
+        let null = field == NULL && !quoted();
+        let known = !field.is_empty() && !null;
         match self {
             Self::Small(values) => {
                 values.append_option(if known {
@@ -189,7 +193,9 @@ impl Values {
                     None
                 });
             }
-            Self::Text(values) => values.append_option((known || quoted()).then_some(field)),
+            Self::Text(values) => {
+                values.append_option((known || (!null && quoted())).then_some(field));
+            }
             Self::Time(values) => {
                 values.append_option(if known {
                     Some(microseconds(field.trim())?)

@@ -1,6 +1,6 @@
 //! DuckDB, through its Python package: a script that reads requests and writes answers, one JSON object a line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::duckdb_joins::Files;
 use super::process::{Answer, Process};
-use super::{Data, Effort, Ended, Joins, Ran, Task, add_joins};
+use super::{Data, Effort, Ended, Ran, Task};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::operators::{Observed, Operator};
-use crate::truth::sub_queries::SubQueries;
 
 const SCRIPT: &str = include_str!("run_duckdb.py");
 const PYTHON: &str = "python3";
@@ -45,16 +45,21 @@ pub(super) fn version() -> std::result::Result<String, String> {
     }
 }
 
+/// By table its files.
+pub(super) fn files(data: Data<'_>) -> Result<Files> {
+    let tables = data.tables.iter();
+    tables
+        .map(|table| Ok((table.name.clone(), table.files()?)))
+        .collect()
+}
+
 /// Starts the script over these tables.
 pub(super) async fn start(
     data: Data<'_>,
     effort: Effort,
     mut interrupt: Interrupt,
 ) -> Result<Process> {
-    let mut files = BTreeMap::new();
-    for table in data.tables {
-        files.insert(table.name.as_str(), table.files()?);
-    }
+    let files = files(data)?;
     let load = effort.task == Task::Estimate;
     let opening =
         json!({"threads": effort.threads, "tables": files, "load": load, "cold": effort.cold});
@@ -68,7 +73,7 @@ pub(super) async fn start(
 }
 
 /// Asks, and understands the answer.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     process: &mut Process,
     request: &Value,
     patience: Duration,
@@ -110,75 +115,6 @@ pub(super) async fn estimate(
     ask(process, &request, timeout, interrupt, expected).await
 }
 
-/// What the joins of its plan of a query join. Its plans name tables and not aliases, so a table that stands in the query again is read
-/// from a copy.
-pub(super) async fn joins(
-    process: &mut Process,
-    query: &SubQueries,
-    timeout: Duration,
-    interrupt: &mut Interrupt,
-) -> Ended<Joins> {
-    let (names, copies) = own_names(query);
-    let sql = query.over(|relation| names[&relation.alias].clone());
-    let request = json!({"estimate": sql, "copies": copies});
-    let joins = ask(process, &request, timeout, interrupt, |line| {
-        joined(line, &names)
-    });
-    joins.await
-}
-
-/// By alias the table to read, each another one, and by copy its original.
-fn own_names(query: &SubQueries) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    let (mut names, mut copies) = (BTreeMap::new(), BTreeMap::new());
-    let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    for relation in query.relations() {
-        let table = &relation.table;
-        let seen = times.entry(table.to_lowercase()).or_default();
-        *seen += 1;
-        let name = match *seen {
-            1 => table.clone(),
-            seen => format!("{table} (copy {seen})"),
-        };
-        if *seen > 1 {
-            copies.insert(name.clone(), table.clone());
-        }
-        names.insert(relation.alias.clone(), name);
-    }
-    (names, copies)
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// What is joined, where `names` has the tables by alias.
-fn joined(answer: &str, names: &BTreeMap<String, String>) -> Result<Joins> {
-    let reply: Reply = serde_json::from_str(answer).context("duckdb's answer is no JSON")?;
-    if let Some(error) = reply.error {
-        bail!("{error}");
-    }
-    let plan = reply.plan.context("duckdb tells no plan")?;
-    let alias = |node: &Value| {
-        let table = node["extra_info"]["Table"].as_str()?;
-        let is = |name: &str| {
-            let ends = |name: &str| table.eq_ignore_ascii_case(name) || ends_with(table, name);
-            ends(name) || ends(&quoted(name))
-        };
-        let named = names.iter().find(|(_, name)| is(name));
-        named.map(|(alias, _)| alias.clone())
-    };
-    let mut joins = Joins::new();
-    add_joins(&plan[0], children, &alias, &mut joins);
-    Ok(joins)
-}
-
-/// Whether `path` is `name` behind a dot, in whatever case.
-fn ends_with(path: &str, name: &str) -> bool {
-    let path = path.to_lowercase();
-    let before = path.strip_suffix(&name.to_lowercase());
-    before.is_some_and(|before| before.ends_with('.'))
-}
-
 /// The estimate of the topmost operator that has one. A result that is known to be empty has none.
 fn expected(answer: &str) -> Result<f64> {
     let reply: Reply = serde_json::from_str(answer).context("duckdb's answer is no JSON")?;
@@ -216,13 +152,14 @@ fn check_opened(answer: &str) -> Result<()> {
     }
 }
 
+/// What the script answers.
 #[derive(Deserialize)]
-struct Reply {
-    error: Option<String>,
+pub(super) struct Reply {
+    pub(super) error: Option<String>,
     planning_ms: Option<f64>,
     execution_ms: Option<f64>,
     rows: Option<u64>,
-    plan: Option<Value>,
+    pub(super) plan: Option<Value>,
 }
 
 /// What an execution came to.
@@ -266,7 +203,7 @@ fn kind(node: &Value) -> &str {
     named.unwrap_or_default()
 }
 
-fn children(node: &Value) -> &[Value] {
+pub(super) fn children(node: &Value) -> &[Value] {
     node["children"].as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -446,32 +383,6 @@ mod tests {
         );
         assert_eq!(cut("a = 3"), [2, 4, 6]);
         assert_eq!(cut("optional: q IN (1, 2)"), [6]);
-    }
-
-    #[test]
-    fn joins_are_told_by_tables_of_their_own() {
-        let columns = BTreeMap::from([("T".to_owned(), vec!["x".to_owned()])]);
-        let sql = "SELECT 1 FROM T a, T b, T c WHERE a.x = b.x AND b.x = c.x";
-        let query = SubQueries::parse(sql, &columns).unwrap();
-        let (names, copies) = own_names(&query);
-        assert_eq!(
-            query.over(|relation| names[&relation.alias].clone()),
-            r#"SELECT 1 FROM "T" a, "T (copy 2)" b, "T (copy 3)" c WHERE a.x = b.x AND b.x = c.x"#
-        );
-        assert_eq!(copies["T (copy 3)"], "T");
-        let scan = |table: &str| json!({"extra_info": {"Table": table}});
-        let join = |left: Value, right: Value| json!({"extra_info": {}, "children": [left, right]});
-        // A list of values is none of the query's relations.
-        let values = json!({"extra_info": {}, "name": "COLUMN_DATA_SCAN"});
-        let listed = join(scan("memory.main.\"T (copy 2)\""), values);
-        let plan = join(
-            join(scan("memory.main.T"), scan("memory.main.\"T (copy 3)\"")),
-            listed,
-        );
-        let answer = json!({"plan": [plan]}).to_string();
-        let set = |aliases: &str| aliases.chars().map(String::from).collect();
-        let joins = joined(&answer, &names).unwrap();
-        assert_eq!(joins, Joins::from([set("ac"), set("abc")]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Other systems beside DataFusion: the same Parquet files, the same SQL, their plans and times as arms of a run.
 
 mod duckdb;
+mod duckdb_joins;
 mod postgres;
 mod process;
 
@@ -21,6 +22,7 @@ use crate::shape::Shape;
 use crate::suite::{Query, Suite};
 use crate::tables::TablePath;
 use crate::truth::sub_queries::SubQueries;
+use duckdb_joins::Files;
 use postgres::Postgres;
 use process::Process;
 
@@ -71,7 +73,8 @@ pub(crate) struct Peer {
 }
 
 enum System {
-    DuckDb(Process),
+    /// With the files of the tables, where they are not loaded.
+    DuckDb(Process, Option<Files>),
     Postgres(Box<Postgres>),
 }
 
@@ -223,7 +226,11 @@ impl Peer {
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let system = match asked {
-            Asked::DuckDb => System::DuckDb(duckdb::start(data, effort, interrupt.clone()).await?),
+            Asked::DuckDb => {
+                let process = duckdb::start(data, effort, interrupt.clone()).await?;
+                let files = (effort.task == Task::Run).then(|| duckdb::files(data));
+                System::DuckDb(process, files.transpose()?)
+            }
             Asked::Postgres(config) => {
                 let server = Postgres::open(config, data, effort, interrupt).await?;
                 System::Postgres(Box::new(server))
@@ -241,7 +248,7 @@ impl Peer {
     async fn run(&mut self, query: &Query, observe: bool) -> Attempt {
         let (timeout, interrupt) = (self.timeout, &mut self.interrupt);
         let ended = match &mut self.system {
-            System::DuckDb(process) => {
+            System::DuckDb(process, _) => {
                 duckdb::run(process, &query.sql, observe, timeout, interrupt).await
             }
             System::Postgres(server) => server.run(&query.sql, observe, interrupt).await,
@@ -258,7 +265,7 @@ impl Peer {
     pub(crate) async fn estimate(&mut self, sql: &str) -> Result<f64> {
         let (timeout, interrupt) = (self.timeout, &mut self.interrupt);
         let ended = match &mut self.system {
-            System::DuckDb(process) => duckdb::estimate(process, sql, timeout, interrupt).await,
+            System::DuckDb(process, _) => duckdb::estimate(process, sql, timeout, interrupt).await,
             System::Postgres(server) => server.estimate(sql, interrupt).await,
         };
         ended.answer(timeout)
@@ -268,7 +275,9 @@ impl Peer {
     pub(crate) async fn chosen_joins(&mut self, query: &SubQueries) -> Result<Option<Joins>> {
         let (timeout, interrupt) = (self.timeout, &mut self.interrupt);
         let ended = match &mut self.system {
-            System::DuckDb(process) => duckdb::joins(process, query, timeout, interrupt).await,
+            System::DuckDb(process, files) => {
+                duckdb_joins::joins(process, query, files.as_ref(), timeout, interrupt).await
+            }
             System::Postgres(server) => server.joins(query, interrupt).await,
         };
         let joins = ended.answer(timeout)?;
@@ -294,6 +303,7 @@ impl Peer {
             },
             shape: Shape::default(),
             fingerprint: plan.unwrap_or_default(),
+            peak_memory_bytes: None,
             observed: ran.observed,
         }
     }
@@ -309,6 +319,9 @@ pub(crate) struct Systems {
 
 impl Runner for Systems {
     async fn run(&mut self, arm: usize, query: &Query, observe: bool) -> Attempt {
+        if let Some(fault) = &query.fault {
+            return Attempt::Failed(fault.clone());
+        }
         if let Some(cache) = &self.page_cache
             && let Err(error) = cache.drop_pages()
         {

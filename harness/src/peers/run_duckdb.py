@@ -64,11 +64,15 @@ def run(connection, request):
 
 
 def estimate(connection, request):
-    """The plan of a query, without running it. Copies of tables are made once."""
-    for name, table in request.get("copies", {}).items():
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {quoted(name)} AS SELECT * FROM {quoted(table)}")
-    sql = request["estimate"]
-    plan = connection.execute("EXPLAIN (FORMAT JSON) " + sql).fetchall()
+    """The plan of a query; it runs only if that is asked for. Copies of tables are made once, those of files are views."""
+    for name, of in request.get("copies", {}).items():
+        if isinstance(of, list):
+            listed = ", ".join(text(file) for file in of)
+            connection.execute(f"CREATE VIEW IF NOT EXISTS {quoted(name)} AS SELECT * FROM read_parquet([{listed}])")
+        else:
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {quoted(name)} AS SELECT * FROM {quoted(of)}")
+    how = "ANALYZE, FORMAT JSON" if request.get("run") else "FORMAT JSON"
+    plan = connection.execute(f"EXPLAIN ({how}) " + request["estimate"]).fetchall()
     return {"plan": json.loads(plan[0][1])}
 
 

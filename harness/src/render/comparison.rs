@@ -33,6 +33,13 @@ pub(crate) fn render(comparison: &Comparison) -> String {
         ));
     }
     let tolerance = comparison.tolerance * 100.0;
+    if let (Some(drift), Some(control)) = (comparison.drift, &comparison.control) {
+        out.push_str(&format!(
+            "WARNING: arm {control} itself takes {} times as long as before, beyond noise and tolerance: the machine or the engine is not \
+             what it was, and all arms may be slower by that\n",
+            with_interval(drift)
+        ));
+    }
     out.push_str(&match comparison.regressions {
         0 => format!("no regression beyond noise and a tolerance of {tolerance} %\n"),
         1 => format!("1 regression beyond noise and a tolerance of {tolerance} %\n"),

@@ -1,8 +1,18 @@
 //! The README of a run: a function of `run.json` and `raw.csv`.
 
-use super::{bytes, overview_grid, overview_lines};
+use super::{Grid, arms, bytes, overview_grid, overview_lines};
+use crate::arm_metrics::arm_metrics;
+use crate::q_errors::judge;
+use crate::query_summary::QuerySummary;
 use crate::record::{Run, Sample};
 use crate::summary::Overview;
+
+/// What stands below the table of arms.
+const ABOUT_ARMS: &str = "q-errors are those of the joins of the plans that ran, as far as their rows are not cut by a LIMIT or by a filter from above: so many \
+    joins. A P-error is the true cost of the order that a system \
+    chose over that of the best one, by the suite's true cardinalities, under C_out and under `hashjoin`; its mean is geometric. \
+    Planning is of one query on average, timed beside the runs. Peak memory is what DataFusion's operators had reserved at most, by \
+    query the median of the runs; batches between operators, caches and other systems are not in it.\n\n";
 
 /// Renders the README.
 pub(crate) fn render(run: &Run, samples: &[Sample]) -> String {
@@ -19,10 +29,25 @@ pub(crate) fn render(run: &Run, samples: &[Sample]) -> String {
             false => "not finished",
         };
         out.push_str(&format!("- {what}: {done} of {all} queries are done\n"));
+        if let Some((query, samples)) = begun(run, samples) {
+            out.push_str(&format!(
+                "- {samples} samples of query {query} are kept for `--resume`\n"
+            ));
+        }
     }
     out.push('\n');
+    let metrics = arm_metrics(run, samples, &judge(run));
+    if let Some(grid) = arms::grid(&overview, &metrics) {
+        out.push_str(&grid.to_markdown());
+        out.push_str("\n\n");
+        out.push_str(ABOUT_ARMS);
+    }
     out.push_str(&overview_grid(&overview).to_markdown());
     out.push_str("\n\n");
+    if let Some(grid) = errors_grid(run) {
+        out.push_str(&grid.to_markdown());
+        out.push_str("\n\n");
+    }
     out.push_str(&format!(
         "Times are medians of {} runs after {} of warm-up, planning and execution together, on {} threads; \
          \"planning ms\" is the part of it from SQL text to physical plan. A ratio is the time over that of {}. \
@@ -43,6 +68,46 @@ pub(crate) fn render(run: &Run, samples: &[Sample]) -> String {
     }
     out.push_str(&format!("\n## Where\n\n{}", conditions(run)));
     out
+}
+
+/// The query that was interrupted, and how many samples there are of it.
+fn begun<'a>(run: &Run, samples: &'a [Sample]) -> Option<(&'a str, usize)> {
+    let is_done = |sample: &Sample| run.summary.iter().any(|done| done.query == sample.query);
+    let query = samples
+        .iter()
+        .find(|sample| !is_done(sample))?
+        .query
+        .as_str();
+    let own = samples.iter().filter(|sample| sample.query == query);
+    Some((query, own.count()))
+}
+
+/// By query and arm the P-error of the plan and the worst q-error of its joins, where the truth is known.
+fn errors_grid(run: &Run) -> Option<Grid> {
+    let judged = |query: &&QuerySummary| query.arms.iter().any(|arm| arm.p_error.is_some());
+    let mut header = vec!["query".to_owned()];
+    for arm in &run.arms {
+        let name = &arm.name;
+        header.extend(["P-error", "hashjoin", "q-error"].map(|what| format!("{name} {what}")));
+    }
+    let row = |query: &QuerySummary| {
+        let mut row = vec![query.query.clone()];
+        for arm in &query.arms {
+            let errors = [
+                arm.p_error.map(|errors| errors.cout),
+                arm.p_error.map(|errors| errors.hashjoin),
+                arm.worst_q_error,
+            ];
+            row.extend(errors.map(|error| error.map_or_else(|| "-".to_owned(), arms::factor)));
+        }
+        row
+    };
+    let rows: Vec<Vec<String>> = run.summary.iter().filter(judged).map(row).collect();
+    (!rows.is_empty()).then(|| Grid {
+        rows,
+        header,
+        left: vec![0],
+    })
 }
 
 fn scale(run: &Run) -> String {
@@ -200,6 +265,8 @@ mod tests {
             samples,
             agreements: vec![Some(Agreement::Same), second],
             observed: vec![None, None],
+            p_errors: vec![None, None],
+            whole: true,
         }
     }
 
@@ -223,6 +290,7 @@ mod tests {
             let details = QueryDetails::new(&Query {
                 name: query.to_owned(),
                 sql: "SELECT 1".to_owned(),
+                fault: None,
             });
             folder.record(&mut run, details, done).unwrap();
         }
@@ -237,7 +305,7 @@ mod tests {
             joinwright bench tpch
 
         - total (of 2 queries that all finished): default 42.0 ms, joinwright 41.0 ms
-        - joinwright against default: total 0.98, geometric mean 0.85, worst 1.45 (q02), best 0.50 (q01)
+        - joinwright against default: total 0.98, geometric mean 0.85, worst 1.45 (q02; too few runs to tell), best 0.50 (q01)
         - 3 queries, 1 same, 1 with different rows, 1 failed or timed out
 
         | query | default ms | joinwright ms | ratio | planning ms | same rows |
@@ -272,7 +340,7 @@ mod tests {
         q02 joinwright: extra row: 1 | 2
         q03 joinwright: no such column, "x"
         total (of 2 queries that all finished): default 42.0 ms, joinwright 41.0 ms
-        joinwright against default: total 0.98, geometric mean 0.85, worst 1.45 (q02), best 0.50 (q01)
+        joinwright against default: total 0.98, geometric mean 0.85, worst 1.45 (q02; too few runs to tell), best 0.50 (q01)
         3 queries, 1 same, 1 with different rows, 1 failed or timed out
         "#);
     }

@@ -1,8 +1,10 @@
 //! Turns what was recorded into what people read. Nothing here measures.
 
+pub(crate) mod arms;
 pub(crate) mod comparison;
 pub(crate) mod estimate;
 pub(crate) mod explain;
+pub(crate) mod index;
 pub(crate) mod markdown;
 pub(crate) mod report;
 pub(crate) mod stats;
@@ -11,8 +13,9 @@ pub(crate) mod table;
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
 
+use crate::bootstrap::Interval;
 use crate::record::Status;
-use crate::summary::{Cell, Line, Overview};
+use crate::summary::{Bound, Cell, Line, Overview, Total};
 
 /// A table as text: a header and rows of cells, of which some columns are numbers.
 pub(crate) struct Grid {
@@ -109,7 +112,11 @@ fn overview_grid(overview: &Overview) -> Grid {
             for (at, cell) in line.cells.iter().enumerate() {
                 row.push(time_or_status(cell));
                 if at > 0 {
-                    row.push(cell.ratio.map(ratio).unwrap_or_default());
+                    row.push(
+                        cell.ratio
+                            .map(|own| bounded(own, cell.bound))
+                            .unwrap_or_default(),
+                    );
                     row.push(cell.planning_ms.map(milliseconds).unwrap_or_default());
                     row.push(cell.same_rows.clone().unwrap_or_else(|| "-".to_owned()));
                 }
@@ -130,7 +137,7 @@ fn narrow_grid(overview: &Overview) -> Grid {
         let mut doubts = vec![];
         for (at, cell) in line.cells.iter().enumerate() {
             row.push(match cell.ratio.filter(|_| at > 0) {
-                Some(times) => ratio(times),
+                Some(times) => bounded(times, cell.bound),
                 None => time_or_status(cell),
             });
             let same = cell.same_rows.as_deref().unwrap_or("-");
@@ -171,17 +178,18 @@ fn overview_lines(overview: &Overview) -> Vec<String> {
             .collect();
         lines.push(named.join(", "));
     }
-    if overview.finished_by_all > 0 {
-        let totals: Vec<String> = overview
-            .totals
-            .iter()
-            .map(|total| format!("{} {} ms", total.arm, milliseconds(total.total_ms)))
-            .collect();
-        let all = match overview.finished_by_all == overview.counts.queries {
-            true => String::new(),
-            false => format!(
-                " (of {} queries that all finished)",
-                overview.finished_by_all
+    if overview.counted > 0 {
+        let total = |total: &Total| {
+            let bound = if total.at_least { "≥ " } else { "" };
+            format!("{} {bound}{} ms", total.arm, milliseconds(total.total_ms))
+        };
+        let totals: Vec<String> = overview.totals.iter().map(total).collect();
+        let (counted, stopped) = (overview.counted, overview.stopped);
+        let all = match (counted == overview.counts.queries, stopped) {
+            (true, 0) => String::new(),
+            (false, 0) => format!(" (of {counted} queries that all finished)"),
+            _ => format!(
+                " (of {counted} queries, {stopped} of them stopped at the limit, which counts)"
             ),
         };
         lines.push(format!("total{all}: {}", totals.join(", ")));
@@ -189,20 +197,40 @@ fn overview_lines(overview: &Overview) -> Vec<String> {
     for total in &overview.totals {
         if let Some(ratios) = &total.ratios {
             lines.push(format!(
-                "{} against {}: total {}, geometric mean {}, worst {} ({}), best {} ({})",
+                "{} against {}: total {}, geometric mean {}, worst {} ({}; {}), best {} ({})",
                 total.arm,
                 overview.arms[0],
-                ratio(ratios.of_totals),
-                ratio(ratios.geometric_mean),
-                ratio(ratios.worst.1),
-                ratios.worst.0,
-                ratio(ratios.best.1),
-                ratios.best.0
+                bounded(ratios.of_totals, ratios.bound),
+                bounded(ratios.geometric_mean, ratios.bound),
+                bounded(ratios.worst.ratio, ratios.worst.bound),
+                ratios.worst.query,
+                noise(ratios.worst.interval),
+                bounded(ratios.best.ratio, ratios.best.bound),
+                ratios.best.query
             ));
         }
     }
     lines.push(count_line(overview));
     lines
+}
+
+/// Whether a ratio is more than noise.
+fn noise(interval: Option<Interval>) -> String {
+    match interval {
+        None => "too few runs to tell".to_owned(),
+        Some(interval) => {
+            let inside = if interval.contains_one() {
+                "inside the noise, "
+            } else {
+                ""
+            };
+            format!(
+                "{inside}95 %: {} to {}",
+                ratio(interval.low),
+                ratio(interval.high)
+            )
+        }
+    }
 }
 
 fn count_line(overview: &Overview) -> String {
@@ -238,6 +266,11 @@ pub(crate) fn milliseconds(ms: f64) -> String {
         ms if ms < 100.0 => format!("{ms:.1}"),
         ms => format!("{ms:.0}"),
     }
+}
+
+/// A ratio, or what it is at least or at most.
+fn bounded(number: f64, bound: Bound) -> String {
+    format!("{}{}", bound.sign(), ratio(number))
 }
 
 pub(crate) fn ratio(ratio: f64) -> String {

@@ -258,7 +258,7 @@ fn broken_sql() {
     fs::write(tiny.folder().join("binary.sql"), [0xFF, 0xFE, 0x00]).unwrap();
     check(&tiny, &["sql", data, "-f", "binary.sql"], "binary.sql");
     fs::write(tiny.suite().join("my queries/q9.sql"), [0xFF, 0xFE, 0x00]).unwrap();
-    check(&tiny, &["bench", "tiny suite"], "q9.sql");
+    check(&tiny, &["bench", "tiny suite", "--query", "q9"], "q9.sql");
     check(
         &tiny,
         &["plan", "tiny suite", "--query", "q9", "--json"],

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::joinwright;
+use crate::metrics::{BEST, write_judged_run};
 use crate::report::{ODD_NAME, ODD_SQL, embedded, write_run};
 use crate::tiny::{QUERIES, Tiny};
 
@@ -277,7 +278,7 @@ fn decoded(text: &str) -> Vec<u8> {
 
 /// The names of the queries in the table, from top to bottom.
 const NAMES: &str =
-    "[...document.querySelectorAll('tbody td:first-child a')].map((a) => a.textContent)";
+    "[...document.querySelectorAll('#queries tbody td:first-child a')].map((a) => a.textContent)";
 const TITLE: &str = "document.querySelector('.title h2').textContent";
 
 #[test]
@@ -313,9 +314,8 @@ fn the_report_works_in_a_browser() {
 
     // By name, as people count; then by ratio, the largest first, and by the keyboard the other way round.
     assert_eq!(page.get(NAMES), json!([ODD_NAME, "q1", "q2", "q10", "q11"]));
-    let ratios = "[...document.querySelectorAll('tbody td:nth-child(4)')].map((td) => Number(td.textContent))";
-    let header =
-        "[...document.querySelectorAll('th button')].find((b) => b.textContent === 'ratio')";
+    let ratios = "[...document.querySelectorAll('#queries tbody td:nth-child(4)')].map((td) => Number(td.textContent))";
+    let header = "[...document.querySelectorAll('#queries th button')].find((b) => b.textContent === 'ratio')";
     let sorted = page.act(&format!("{header}.click()"), ratios);
     let mut expected: Vec<f64> = sorted
         .as_array()
@@ -350,8 +350,7 @@ fn the_report_works_in_a_browser() {
 
     // A query's page, from a link, then the next one, then one by its address.
     page.act("location.hash = ''", "0");
-    let link =
-        "[...document.querySelectorAll('tbody a')].find((a) => a.textContent === 'q2').click()";
+    let link = "[...document.querySelectorAll('#queries tbody a')].find((a) => a.textContent === 'q2').click()";
     assert_eq!(page.act(link, TITLE), "q2");
     let sql = page.get("document.querySelector('pre').textContent");
     assert_eq!(sql, QUERIES[1].1.trim());
@@ -431,6 +430,59 @@ fn the_report_works_in_a_browser() {
         alone.contains("xmlns=\"http://www.w3.org/2000/svg\"") && !alone.contains("var("),
         "{alone}"
     );
+    assert!(page.faults.is_empty(), "{:#?}", page.faults);
+}
+
+/// The arms beside each other: a table, P-errors, planning, costs against times.
+#[test]
+fn a_judged_run_shows_its_orders() {
+    let Some(mut page) = Page::start() else {
+        return;
+    };
+    let tiny = Tiny::write();
+    write_judged_run(
+        &tiny,
+        "q1,q2,q10",
+        &["--arm", "default", "--arm", "joinwright", "--arm", BEST],
+    );
+    page.resize(1400, 1000);
+    page.open(&tiny.folder().join("run/report.html"));
+    let titles = "[...document.querySelectorAll('main section h2')].map((h) => h.textContent)";
+    let shown: Vec<String> = serde_json::from_value(page.get(titles)).unwrap();
+    for title in [
+        "Arms",
+        "P-error curve",
+        "Planning time by phase",
+        "Estimated cost against time",
+    ] {
+        assert!(
+            shown.iter().any(|own| own == title),
+            "no {title} in {shown:?}"
+        );
+    }
+    let arms = "document.querySelectorAll('#arms tbody tr').length";
+    assert_eq!(page.get(arms), 3);
+    let sort = "[...document.querySelectorAll('#arms th button')].find((b) => b.textContent === 'P-error C_out').click()";
+    assert_eq!(page.act(sort, arms), 3);
+    page.wait_for("document.querySelectorAll('svg .curve').length === 3");
+    let label = "document.querySelector('svg .curve').parentNode.getAttribute('aria-label')";
+    assert_eq!(page.get(label), "P-errors under C_out, sorted");
+    let other = "const model = document.getElementById('p-model'); model.value = 'hashjoin'; model.dispatchEvent(new Event('change'))";
+    assert_eq!(page.act(other, label), "P-errors under hashjoin, sorted");
+    page.picture("judged");
+    page.resize(390, 844);
+    let width = page.act(
+        "await new Promise((done) => setTimeout(done, 200))",
+        "document.documentElement.scrollWidth",
+    );
+    let wide = "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > 391 && !e.closest('.scroll')) \
+        .map((e) => e.tagName + '.' + e.className + ' ' + (e.textContent || '').slice(0, 40))";
+    assert!(
+        width.as_u64().unwrap() <= 390,
+        "{width}: {}",
+        page.get(wide)
+    );
+    page.picture("judged phone");
     assert!(page.faults.is_empty(), "{:#?}", page.faults);
 }
 

@@ -165,6 +165,31 @@ fn job_runs_after_import() {
     joinwright(folder, &import).ok();
 }
 
+/// The two words that a newcomer types, and NULL as PostgreSQL writes it.
+#[test]
+fn a_folder_beside_the_files_needs_no_name() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    write_job(&folder.join("imdb"));
+    let titles = "1,\\N,,1,2001,,,,,,,\n2,\"\\\\N\",,1,\\N,,,,,,,\n";
+    fs::write(folder.join("imdb/title.csv"), titles).unwrap();
+    let said = joinwright(folder, &["import", "job", "--csv", "imdb/"]).ok();
+    assert!(
+        said.contains("suite in imdb-parquet; run it by: joinwright bench imdb-parquet"),
+        "{said}"
+    );
+    let sql = "SELECT count(*) AS n, count(title) AS titles, count(production_year) AS years, max(title) AS title FROM title";
+    let row = query(folder, "imdb-parquet", sql);
+    assert_eq!([&row["n"], &row["titles"], &row["years"]], [2, 1, 1]);
+    assert_eq!(row["title"], "\\N");
+    write_stats(&folder.join("csv"), true);
+    let said = joinwright(&folder.join("csv"), &["import", "stats", "--csv", "."]).ok();
+    assert!(
+        said.contains("csv-parquet") && folder.join("csv-parquet/suite.toml").is_file(),
+        "{said}"
+    );
+}
+
 #[test]
 fn stats_with_and_without_headers() {
     let folder = TempDir::new().unwrap();

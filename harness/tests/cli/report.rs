@@ -318,6 +318,47 @@ fn a_regression_has_exit_status_1() {
     .ok();
 }
 
+/// The arm by which the others are judged is slower as well.
+#[test]
+fn a_slower_baseline_is_not_silent() {
+    let tiny = Tiny::write();
+    write_run(&tiny);
+    let (run, slow) = (tiny.folder().join("run"), tiny.folder().join("slow"));
+    fs::create_dir(&slow).unwrap();
+    for file in ["run.json", "raw.csv"] {
+        fs::copy(run.join(file), slow.join(file)).unwrap();
+    }
+    change_samples(&slow.join("raw.csv"), |sample| {
+        let ms: f64 = sample["total_ms"].parse().unwrap();
+        sample.insert("total_ms".to_owned(), (ms * 4.0).to_string());
+    });
+    let compared = joinwright(tiny.folder(), &["compare", "run", "slow"]);
+    assert_eq!(compared.status, 1, "{}", compared.stdout);
+    assert!(
+        compared
+            .stdout
+            .contains("WARNING: arm default itself takes 4.00"),
+        "{}",
+        compared.stdout
+    );
+    // The others are no slower than that.
+    assert!(
+        compared.stdout.contains("no regression"),
+        "{}",
+        compared.stdout
+    );
+    let relative = joinwright(tiny.folder(), &["compare", "run", "slow", "--relative"]).ok();
+    assert!(
+        relative.contains("WARNING: arm default itself"),
+        "{relative}"
+    );
+    let json = joinwright(tiny.folder(), &["compare", "run", "slow", "--json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["drift"]["ratio"], 4.0);
+    let faster = joinwright(tiny.folder(), &["compare", "slow", "run"]).ok();
+    assert!(!faster.contains("WARNING"), "{faster}");
+}
+
 /// What differs beside what is compared is said first.
 #[test]
 fn runs_in_other_circumstances_are_compared_with_a_warning() {

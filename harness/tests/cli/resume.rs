@@ -202,6 +202,103 @@ fn ctrl_c_leaves_a_run_that_reports_and_goes_on() {
     );
 }
 
+/// Ctrl-C within the first query: a folder that reports, and samples that are not taken again.
+#[test]
+fn ctrl_c_in_the_first_query_keeps_its_samples() {
+    let tiny = Tiny::write();
+    let queries = tiny.suite().join("my queries");
+    fs::remove_dir_all(&queries).unwrap();
+    fs::create_dir(&queries).unwrap();
+    // Some tenths of a second each.
+    let sql = "SELECT count(*) FROM item a, item b, item c WHERE a.amount + b.amount > c.amount AND c.product_id = 1";
+    fs::write(queries.join("long.sql"), sql).unwrap();
+    let arguments = [
+        "bench",
+        "tiny suite",
+        "--runs",
+        "40",
+        "--threads",
+        "2",
+        "--out",
+        "run",
+        "--resume",
+    ];
+    let mut child = start(&tiny, &arguments);
+    let cache = tiny.folder().join(".joinwright");
+    let started = Instant::now();
+    while !cache.exists() {
+        assert!(started.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    let interrupted = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let run = tiny.folder().join("run");
+    let kept = lines(&run);
+    assert_eq!(run_json(&run)["interrupted"], true);
+    assert_eq!(run_json(&run)["summary"], serde_json::json!([]));
+    assert!(kept.len() > 1, "{kept:?}");
+    let said = joinwright(tiny.folder(), &["report", "run"]).ok();
+    assert!(said.contains("report.html"), "{said}");
+    let readme = fs::read_to_string(run.join("README.md")).unwrap();
+    let expected = format!("{} samples of query long are kept", kept.len() - 1);
+    assert!(readme.contains(&expected), "{readme}");
+
+    joinwright(tiny.folder(), &arguments).ok();
+    let now = lines(&run);
+    assert!(
+        kept.iter().all(|line| now.contains(line)),
+        "a sample is gone"
+    );
+    assert_eq!(samples(&run).len(), 2 * 41);
+    let details = &run_json(&run)["details"][0]["arms"];
+    assert_eq!(details.as_array().map(Vec::len), Some(2));
+}
+
+/// What is finished is said to be, with the name of its folder or without.
+#[test]
+fn nothing_is_left_to_be_done() {
+    let tiny = Tiny::write();
+    let arguments = ["bench", "tiny suite", "--runs", "1", "--resume"];
+    joinwright(tiny.folder(), &arguments).ok();
+    let results = tiny.folder().join("results");
+    let folder = fs::read_dir(&results)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let before = fs::read_to_string(folder.join("raw.csv")).unwrap();
+    let said = joinwright(tiny.folder(), &arguments).ok();
+    assert!(said.starts_with("nothing is left to be done"), "{said}");
+    assert_eq!(fs::read_to_string(folder.join("raw.csv")).unwrap(), before);
+    assert_eq!(fs::read_dir(&results).unwrap().count(), 1);
+}
+
+/// A disk that was full, or a copy that broke off.
+#[test]
+fn a_line_that_is_cut_off_is_run_again() {
+    let tiny = Tiny::write();
+    joinwright(tiny.folder(), &arguments("run", &[])).ok();
+    let run = tiny.folder().join("run");
+    let raw = run.join("raw.csv");
+    let text = fs::read_to_string(&raw).unwrap();
+    let whole = samples(&run);
+    for cut in [1, 4, 30] {
+        fs::write(&raw, &text[..text.len() - cut]).unwrap();
+        let report = joinwright(tiny.folder(), &["report", "run"]);
+        assert_eq!(report.status, 0, "{}", report.stderr);
+        assert!(report.stderr.contains("cut off"), "{}", report.stderr);
+        joinwright(tiny.folder(), &arguments("run", &["--resume"])).ok();
+        assert_eq!(samples(&run), whole);
+        let kept = text[..text.len() - cut].rsplit_once('\n').unwrap().0;
+        assert!(fs::read_to_string(&raw).unwrap().starts_with(kept));
+    }
+}
+
 #[test]
 fn a_seed_decides_the_order() {
     let tiny = write_suite();

@@ -57,6 +57,50 @@ fn each_has_a_folder_and_all_have_a_line() {
     assert_eq!(made.count(), 2);
 }
 
+/// The folder of all is a run as well.
+#[test]
+fn several_suites_are_reported_and_compared_together() {
+    let tiny = Tiny::write();
+    write_second(&tiny, "second <b>");
+    for out in ["before", "after"] {
+        joinwright(
+            tiny.folder(),
+            &bench(&["tiny suite", "second <b>"], &["--out", out]),
+        )
+        .ok();
+    }
+    let after = tiny.folder().join("after");
+    let page = fs::read_to_string(after.join("index.html")).unwrap();
+    let link = "<a href=\"second%20%3Cb%3E/report.html\">second &lt;b></a>";
+    assert!(
+        page.contains(link) && page.contains("href=\"tiny/report.html\""),
+        "{page}"
+    );
+    assert!(page.contains("5 queries, 5 same"));
+    for file in ["index.html", "tiny/report.html"] {
+        fs::remove_file(after.join(file)).unwrap();
+    }
+    let said = joinwright(tiny.folder(), &["report", "after"]).ok();
+    assert!(
+        said.contains("2 reports") && said.contains("index.html"),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(after.join("index.html")).unwrap(), page);
+    assert!(after.join("tiny/report.html").is_file());
+
+    let text = joinwright(tiny.folder(), &["compare", "before", "after"]).ok();
+    assert!(
+        text.contains("suite second <b>") && text.contains("suite tiny"),
+        "{text}"
+    );
+    let json = joinwright(tiny.folder(), &["compare", "before", "after", "--json"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["suites"].as_object().unwrap().len(), 2);
+    fs::remove_dir_all(after.join("tiny")).unwrap();
+    let less = joinwright(tiny.folder(), &["compare", "before", "after"]).ok();
+    assert!(less.contains("only in the first run: suite tiny"), "{less}");
+}
+
 #[test]
 fn what_is_wrong_with_one_is_said_before_any_runs() {
     let tiny = Tiny::write();

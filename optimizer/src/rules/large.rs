@@ -14,7 +14,7 @@ use crate::query_graph::{
     EqualityClass, JoinFilter, Member, QueryGraph, Relation, region_column, resolve_region_column,
 };
 use crate::relset::RelSet;
-use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
+use crate::trace::{Phase, Trace, TraceEdge, TraceRelation, TraceTree};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use std::collections::BTreeMap;
@@ -75,14 +75,17 @@ impl Pass<'_> {
             let enumerator = self.parts.enumerator.as_ref();
             let solution = match forced {
                 Some(forced) => constrain(&problem, forced, enumerator).map_err(hint_error)?,
-                None => enumerator.search(&problem),
+                None => self
+                    .ordering
+                    .timed(Phase::Search, || enumerator.search(&problem)),
             };
             trace.pairs = solution.pairs;
             trace.stop = solution.stop.to_string();
             let enough = written_cost * (1.0 - self.options.min_gain);
             let gain = forced.is_some() || solution.cost < enough;
             if gain && solution.tree != region.written {
-                let emitted = emit_large(region, &solution.tree, plan)?;
+                let emit = || emit_large(region, &solution.tree, plan);
+                let emitted = self.ordering.timed(Phase::Emit, emit)?;
                 if !emitted
                     .schema()
                     .logically_equivalent_names_and_types(plan.schema())

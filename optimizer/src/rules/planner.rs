@@ -45,7 +45,7 @@ impl EstimatingPlanner {
             MemoryLimit::Finite(bytes) => Some(bytes),
             _ => None,
         };
-        let finished = self.rule.finish(plan, state, memory);
+        let finished = self.rule.timed(|| self.rule.finish(plan, state, memory));
         let informed = finished.joins.map(|joins| {
             let mut state = state.clone();
             let options = state.config_mut().options_mut();

@@ -12,7 +12,7 @@ use crate::join_graph::{EdgeKind, JoinKind};
 use crate::join_tree::JoinTree;
 use crate::query_graph::QueryGraph;
 use crate::relset::RelSet;
-use crate::trace::{Trace, TraceEdge, TraceRelation, TraceTree};
+use crate::trace::{Phase, Trace, TraceEdge, TraceRelation, TraceTree};
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::utils::split_conjunction;
@@ -84,7 +84,9 @@ impl Pass<'_> {
             let solution = match &forced {
                 Some(forced) => constrain(&problem, forced, self.parts.enumerator.as_ref())
                     .map_err(hint_error)?,
-                None => self.parts.enumerator.search(&problem),
+                None => self
+                    .ordering
+                    .timed(Phase::Search, || self.parts.enumerator.search(&problem)),
             };
             trace.pairs = solution.pairs;
             trace.stop = solution.stop.to_string();
@@ -107,7 +109,8 @@ impl Pass<'_> {
             {
                 trace.stop = "guarded".to_string();
             } else if better_found {
-                match self.emitted(&region, &solution.tree, plan) {
+                let emit = || self.emitted(&region, &solution.tree, plan);
+                match self.ordering.timed(Phase::Emit, emit) {
                     Ok(plan) => {
                         trace.tree = TraceTree::new(
                             &solution.tree,

@@ -11,7 +11,7 @@ use super::null_equality::as_keys;
 use super::pass::{Parts, Pass, hint_error};
 use crate::enumerate::{JoinHint, Written};
 use crate::options::JoinwrightOptions;
-use crate::trace::Trace;
+use crate::trace::{Phase, Trace};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::logical_expr::LogicalPlan;
@@ -50,6 +50,11 @@ impl ReorderJoins {
 }
 
 impl ReorderJoins {
+    /// Does something that is a part of planning.
+    pub(super) fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.ordering.timed(Phase::All, work)
+    }
+
     /// What an optimized plan becomes on its way to the physical optimizer: with aggregates below joins, and the estimates of its joins
     /// for [`SelectJoins`](super::SelectJoins). `memory` is what the session may use in bytes, if that is limited.
     pub(super) fn finish(
@@ -119,6 +124,16 @@ impl OptimizerRule for ReorderJoins {
     }
 
     fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        self.timed(|| self.reordered(plan, config))
+    }
+}
+
+impl ReorderJoins {
+    fn reordered(
         &self,
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,

@@ -6,7 +6,7 @@ use super::{InjectStatistics, KeepStrayFilters, ReorderJoins, SelectJoins, Share
 use crate::cost::CostConstants;
 use crate::options::JoinwrightOptions;
 use crate::registry::Registry;
-use crate::trace::TraceLog;
+use crate::trace::{Phase, TraceLog};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::optimizer::Optimizer;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -34,6 +34,19 @@ pub struct JoinOrdering {
     pub trace: Option<TraceLog>,
     /// A monotonic clock for the planning times in traces. No decision depends on it.
     pub clock: Option<fn() -> Duration>,
+}
+
+impl JoinOrdering {
+    /// Does a part of the work, and adds its time to the trace, where there are a clock and a trace.
+    pub(super) fn timed<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        let (Some(clock), Some(trace)) = (self.clock, &self.trace) else {
+            return work();
+        };
+        let start = clock();
+        let done = work();
+        trace.spend(phase, clock().saturating_sub(start));
+        done
+    }
 }
 
 /// Adds join ordering to the builder of a session.

@@ -111,6 +111,27 @@ pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
+/// The names of all tables and columns that are loaded in lower case, unless another one is loaded as it is.
+pub(super) fn folded_names(data: Data<'_>) -> Result<BTreeSet<String>> {
+    let (mut folded_names, mut kept) = (BTreeSet::new(), BTreeSet::new());
+    for table in data.tables {
+        folded_names.insert(folded(&table.name));
+        let Some(file) = table.files()?.into_iter().next() else {
+            continue;
+        };
+        let reading = || format!("cannot read {file}");
+        let opened = File::open(&file).with_context(reading)?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(opened).with_context(reading)?;
+        for name in column_names(reader.schema()) {
+            match folded(&name) == name {
+                true => folded_names.insert(name),
+                false => kept.insert(folded(&name)),
+            };
+        }
+    }
+    Ok(&folded_names - &kept)
+}
+
 /// The names of a table's columns; as they are, where two would become one.
 fn column_names(schema: &SchemaRef) -> Vec<String> {
     let written = || schema.fields().iter().map(|field| field.name());

@@ -3,6 +3,7 @@
 mod load;
 mod plan;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -34,6 +35,8 @@ pub(super) struct Postgres {
     config: Config,
     /// What a new connection is told first.
     settings: String,
+    /// The names of tables and columns that were loaded in lower case.
+    folded: BTreeSet<String>,
     timeout: Duration,
     /// Absent after a query that had to be left alone.
     client: Option<Client>,
@@ -134,6 +137,7 @@ impl Postgres {
         let mut server = Self {
             config: config.clone(),
             settings,
+            folded: load::folded_names(data)?,
             timeout: effort.timeout,
             client: None,
         };
@@ -165,7 +169,7 @@ impl Postgres {
         observe: bool,
         interrupt: &mut Interrupt,
     ) -> Ended<Ran> {
-        let statements = match statements(sql) {
+        let statements = match statements(sql, &self.folded) {
             Ok(statements) => statements,
             Err(error) => return Ended::Failed(crate::one_line(&error)),
         };
@@ -200,8 +204,9 @@ impl Postgres {
     /// The plan of a query that does not run.
     async fn plan(&mut self, sql: &str, interrupt: &mut Interrupt) -> Ended<Value> {
         let patience = self.timeout + TIME_TO_STOP;
+        let sql = with_folded_names(sql, &self.folded);
         let asked = self.ask(patience, interrupt, async |client| {
-            let mut plan = explain(client, "SUMMARY", sql).await?;
+            let mut plan = explain(client, "SUMMARY", &sql).await?;
             Ok(plan["Plan"].take())
         });
         asked.await
@@ -245,11 +250,34 @@ struct Statement {
     returns_rows: bool,
 }
 
-/// Splits a text at its semicolons. Nothing else of it changes: the server is to see what is written.
-fn statements(sql: &str) -> Result<Vec<Statement>> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+/// The words of a text, which is that of all of them.
+fn tokens(sql: &str, folded: &BTreeSet<String>) -> Result<Vec<Token>> {
+    let mut tokens = Tokenizer::new(&GenericDialect {}, sql)
         .with_unescape(false)
         .tokenize()?;
+    for token in &mut tokens {
+        if let Token::Word(word) = token
+            && word.quote_style == Some('"')
+            && folded.contains(&load::folded(&word.value))
+        {
+            word.value = load::folded(&word.value);
+        }
+    }
+    Ok(tokens)
+}
+
+/// A text whose quoted names are in lower case where the tables are.
+fn with_folded_names(sql: &str, folded: &BTreeSet<String>) -> String {
+    match tokens(sql, folded) {
+        Ok(tokens) => tokens.iter().map(ToString::to_string).collect(),
+        Err(_) => sql.to_owned(),
+    }
+}
+
+/// Splits a text at its semicolons. Nothing else of it changes but quoted names that the tables have in lower case: the server is to see
+/// what is written.
+fn statements(sql: &str, folded: &BTreeSet<String>) -> Result<Vec<Statement>> {
+    let tokens = tokens(sql, folded)?;
     let mut statements = vec![];
     for tokens in tokens.split(|token| *token == Token::SemiColon) {
         let first = tokens
@@ -354,7 +382,8 @@ mod tests {
     fn statements_end_at_semicolons_outside_of_texts() {
         let text =
             "CREATE VIEW v AS SELECT 1;\n-- not; here\n(SELECT 'a;''b', $$x;y$$ FROM \"t;u\") ;\n;";
-        let parts = statements(text).unwrap();
+        let none = BTreeSet::new();
+        let parts = statements(text, &none).unwrap();
         let texts: Vec<&str> = parts.iter().map(|part| part.sql.trim()).collect();
         assert_eq!(
             texts,
@@ -365,7 +394,17 @@ mod tests {
         );
         let rows: Vec<bool> = parts.iter().map(|part| part.returns_rows).collect();
         assert_eq!(rows, [false, true]);
-        assert!(statements("CREATE TABLE t (a int)").is_err());
+        assert!(statements("CREATE TABLE t (a int)", &none).is_err());
+    }
+
+    #[test]
+    fn quoted_names_are_those_of_the_tables() {
+        let folded = BTreeSet::from(["items".to_owned(), "id".to_owned()]);
+        let sql = r#"SELECT i."Id", 'Id "Id"' AS "Other" FROM "Items" i -- "Items""#;
+        assert_eq!(
+            with_folded_names(sql, &folded),
+            r#"SELECT i."id", 'Id "Id"' AS "Other" FROM "items" i -- "Items""#
+        );
     }
 
     #[test]

@@ -238,7 +238,7 @@ function spaceStrip(space, width) {
   return chart;
 }
 
-/** The estimated cost of each arm of a query against its time, both logarithmic. */
+/** Estimated costs against times, both logarithmic: `{cost_model, points: [{arm, cost, total_ms, query}]}`, where the query is linked if it is told. */
 function costScatter(found, arms, width) {
   const [left, right, top, bottom, height] = [60, 16, 12, 44, 300];
   const spread = (values) => [Math.min(...values) / 1.15, Math.max(...values) * 1.15];
@@ -260,9 +260,10 @@ function costScatter(found, arms, width) {
     svg("text", { x: 12, y: (height - bottom) / 2, "text-anchor": "middle", class: "muted",
       transform: "rotate(-90 12 " + (height - bottom) / 2 + ")" }, "ms"));
   for (const point of found.points) {
-    const tip = arms[point.arm].name + ": cost " + rows(point.cost) + ", " + time(point.total_ms);
-    chart.append(svg("circle", { cx: x(cost(point)), cy: y(point.total_ms), r: 5, style: "fill: " + armColor(point.arm), opacity: 0.8 },
-      svg("title", {}, tip)));
+    const tip = (point.query ? point.query + ", " : "") + arms[point.arm].name + ": cost " + rows(point.cost) + ", " + time(point.total_ms);
+    const mark = svg("circle", { cx: x(cost(point)), cy: y(point.total_ms), r: point.query ? 4 : 5, style: "fill: " + armColor(point.arm),
+      opacity: point.query ? 0.65 : 0.8 }, svg("title", {}, tip));
+    chart.append(point.query ? svg("a", { href: queryHash(point.query), "aria-label": tip }, mark) : mark);
   }
   return chart;
 }

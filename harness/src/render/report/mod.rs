@@ -11,12 +11,13 @@ const TEMPLATE: &str = include_str!("template.html");
 const STYLE: &str = include_str!("style.css");
 
 /// In the order in which they build on each other.
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     include_str!("dom.js"),
     include_str!("charts.js"),
     include_str!("graph.js"),
     include_str!("plan.js"),
     include_str!("query.js"),
+    include_str!("arms.js"),
     include_str!("overview.js"),
 ];
 

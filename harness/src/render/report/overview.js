@@ -5,6 +5,9 @@ function tile(what, big, more, kind) {
     el("div", { class: "more" }, more));
 }
 
+/** What is known of a number in which times are those of the limit. */
+const BOUNDS = { exact: "", atleast: "≥ ", atmost: "≤ ", unclear: "~ " };
+
 function kindOf(ratio) {
   return ratio.verdict === "faster" || ratio.verdict === "slower" ? ratio.verdict : "";
 }
@@ -24,25 +27,26 @@ function tiles(report, at) {
   const good = report.arms.length === 1 ? "finished" : "with the same rows";
   const rowsTile = tile("Queries", counts.same + " of " + counts.queries, [good, faults.length ? "; " + faults.join(", ") : ""].join(""),
     counts.differ > 0 ? "slower" : "");
-  const each = (ms) => time(ms / Math.max(1, report.finished_by_all));
-  if (!against) return [tile("Total time", time(first.total_ms), "of " + queries(report.finished_by_all)),
+  const each = (ms) => time(ms / Math.max(1, report.counted));
+  if (!against) return [tile("Total time", (first.at_least ? "≥ " : "") + time(first.total_ms), "of " + queries(report.counted)),
     tile("Planning", each(first.planning_ms), "a query"), rowsTile];
-  const cell = (query) => {
-    const found = report.queries.find((own) => own.query === query);
-    return found && found.arms[at].against_first;
+  const found = (query) => {
+    const line = report.queries.find((own) => own.query === query);
+    return line && line.arms[at];
   };
+  const cell = (query) => found(query) && found(query).against_first;
   const extreme = (what, query) => {
     const ratio = cell(query);
-    return ratio && tile(what, el("a", { href: queryHash(query), style: "text-decoration: none; color: inherit" }, factor(ratio.ratio) + "×"),
+    return ratio && tile(what, el("a", { href: queryHash(query), style: "text-decoration: none; color: inherit" }, BOUNDS[found(query).bound] + factor(ratio.ratio) + "×"),
       [el("a", { href: queryHash(query) }, query), ", ", intervalNote(ratio)], kindOf(ratio));
   };
   const judged = against.faster + against.slower + against.noise;
   const bar = ["faster", "noise", "slower"].map((kind) =>
     el("i", { style: "flex: " + against[kind] + "; background: var(--" + kind + ")" }));
   return [
-    tile("Total time", factor(against.of_totals.ratio) + "×",
-      [time(arm.total_ms) + " for " + time(first.total_ms), el("br"), intervalNote(against.of_totals)], kindOf(against.of_totals)),
-    tile("Geometric mean of ratios", factor(against.geometric_mean.ratio) + "×", intervalNote(against.geometric_mean), kindOf(against.geometric_mean)),
+    tile("Total time", BOUNDS[against.bound] + factor(against.of_totals.ratio) + "×",
+      [(arm.at_least ? "≥ " : "") + time(arm.total_ms) + " for " + (first.at_least ? "≥ " : "") + time(first.total_ms), el("br"), intervalNote(against.of_totals)], kindOf(against.of_totals)),
+    tile("Geometric mean of ratios", BOUNDS[against.bound] + factor(against.geometric_mean.ratio) + "×", intervalNote(against.geometric_mean), kindOf(against.geometric_mean)),
     extreme(cell(against.worst) && cell(against.worst).ratio > 1 ? "Worst regression" : "Highest ratio", against.worst),
     extreme("Best", against.best),
     judged > 0 && el("div", { class: "tile wide" }, el("div", { class: "what" }, "Beyond the noise"),
@@ -124,6 +128,7 @@ const FILTERS = {
 };
 
 function timeCell(cell) {
+  if (cell.status === "timeout") return "timeout";
   return cell.total_ms === null ? cell.status === "ok" ? "–" : cell.status : milliseconds(cell.total_ms);
 }
 
@@ -139,12 +144,19 @@ function tableCard(report, at, parameters) {
     columns.push(
       { key: "own", name: report.arms[at].name + " ms", value: (q) => own(q).total_ms, cell: (q) => timeCell(own(q)) },
       { key: "ratio", name: "ratio", value: (q) => ratio(q) && ratio(q).ratio, cell: (q) => ratio(q)
-        ? el("span", { class: kindOf(ratio(q)) }, ratio(q).ratio.toFixed(2)) : "–" },
+        ? el("span", { class: kindOf(ratio(q)) }, BOUNDS[own(q).bound] + ratio(q).ratio.toFixed(2)) : "–" },
       { key: "low", name: "95 %", title: "Sorts by the lower end", value: (q) => ratio(q) && ratio(q).interval && ratio(q).interval.low,
         cell: (q) => el("span", { class: "noise" }, interval(ratio(q)) || "–") });
   }
   columns.push({ key: "planning", name: "planning ms", value: (q) => own(q).planning_ms, cell: (q) => milliseconds(own(q).planning_ms) });
   if (hasErrors) columns.push({ key: "error", name: "worst q-error", value: (q) => own(q).worst_q_error, cell: (q) => factor(own(q).worst_q_error) });
+  if (report.queries.some((q) => own(q).p_error)) {
+    columns.push({ key: "perror", name: "P-error", title: "Under C_out, of the order that this arm chose", value: (q) => own(q).p_error && own(q).p_error.cout,
+      cell: (q) => own(q).p_error ? factor(own(q).p_error.cout) : "–" });
+  }
+  if (report.queries.some((q) => own(q).peak_memory_bytes !== null)) {
+    columns.push({ key: "memory", name: "peak memory", value: (q) => own(q).peak_memory_bytes, cell: (q) => bytesText(own(q).peak_memory_bytes) });
+  }
   if (at > 0) {
     columns.push(
       { key: "plan", name: "plan", left: true, value: (q) => own(q).same_plan === null ? null : own(q).same_plan ? "same" : "other",
@@ -171,7 +183,7 @@ function tableCard(report, at, parameters) {
     }
   };
   update(false);
-  return el("section", { class: "card" }, el("h2", {}, "All queries"),
+  return el("section", { class: "card", id: "queries" }, el("h2", {}, "All queries"),
     el("div", { class: "controls" },
       el("input", { type: "search", placeholder: "Find a query", "aria-label": "Find a query", value: state.text,
         oninput: (event) => { state.text = event.target.value; update(true); } }),
@@ -179,6 +191,16 @@ function tableCard(report, at, parameters) {
         Object.entries(FILTERS).map(([key, [name]]) => el("option", { value: key, selected: key === state.show }, name)))),
       count),
     el("div", { class: "scroll" }, table));
+}
+
+/** Cards two by two. */
+function pairs(cards) {
+  const there = cards.filter(Boolean);
+  const rows = [];
+  for (let at = 0; at < there.length; at += 2) {
+    rows.push(at + 1 < there.length ? el("div", { class: "pair" }, there[at], there[at + 1]) : there[at]);
+  }
+  return rows;
 }
 
 function overviewPage(report, parameters) {
@@ -196,9 +218,11 @@ function overviewPage(report, parameters) {
       done + " of " + run.queries + " queries are done."),
     choice,
     el("div", { class: "tiles" }, tiles(report, at)),
-    at > 0 && report.finished_by_all < done && el("p", { class: "note" }, "Totals and means are over the " + queries(report.finished_by_all) + " that every arm finished."),
+    at > 0 && (report.counted < done || report.stopped > 0) && el("p", { class: "note" }, "Totals and means are over the " + queries(report.counted) +
+      " that every arm finished" + (report.stopped ? ", or was stopped in: in " + report.stopped + " of them a time is the limit, and the real one longer." : ".")),
+    armsCard(report),
     at > 0 && ratioCard(report, at),
-    planning && errors ? el("div", { class: "pair" }, planning, errors) : planning || errors,
+    ...pairs([pErrorCard(report), errors, phasesCard(report), planning, costTimeCard(report)]),
     tableCard(report, at, parameters),
   ];
 }

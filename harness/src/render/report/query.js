@@ -77,9 +77,17 @@ function verdictLine(report, query) {
 
 function timesCard(report, query) {
   const box = responsive(el("div"), (width) => runStrip(query.arms, report.arms, width));
+  const details = report.details.find((other) => other.query === query.query);
   const facts = query.arms.map((cell, at) => {
     const words = [];
     if (cell.planning_ms !== null) words.push("planning " + time(cell.planning_ms));
+    const own = details && details.arms.find((arm) => arm.arm === report.arms[at].name);
+    if (own && own.planning && own.planning.prepare_us) {
+      const part = (name) => time(own.planning[name] / 1000);
+      words.push("by phase: prepare " + part("prepare_us") + ", search " + part("search_us") + ", emit " + part("emit_us") + ", DataFusion " + part("datafusion_us"));
+    }
+    if (cell.p_error) words.push("P-error " + factor(cell.p_error.cout) + " (C_out), " + factor(cell.p_error.hashjoin) + " (hashjoin)");
+    if (cell.peak_memory_bytes !== null) words.push("peak memory " + bytesText(cell.peak_memory_bytes));
     if (cell.same_rows !== null && at > 0) words.push("same rows: " + cell.same_rows);
     if (cell.status !== "ok") words.push(cell.status + (cell.error ? ": " + cell.error : ""));
     if (cell.fingerprint) words.push("plan " + cell.fingerprint.slice(0, 8));
