@@ -273,6 +273,45 @@ async fn a_budget_drops_the_least_useful_first_and_says_so() {
 }
 
 #[tokio::test]
+async fn keys_of_texts_take_nothing_from_other_parts() {
+    let rows = orders(0..100_000);
+    let options = |keys: &[&str], share| AnalyzeOptions {
+        keys: keys
+            .iter()
+            .map(|key| ("orders".to_owned(), (*key).to_owned()))
+            .collect(),
+        budget: Budget { share, least: 0 },
+        ..AnalyzeOptions::default()
+    };
+    let kept = async |keys: &[&str], share| {
+        let (catalog, store) = analyzed(std::slice::from_ref(&rows), &options(keys, share)).await;
+        let (_, details) = known(&catalog, &store);
+        let dropped = details.dropped().into_iter();
+        let dropped: Vec<String> = dropped.map(|part| part.0).collect();
+        let all = details.all_rows();
+        let is_whole = |name: &str| {
+            let all = all.as_ref()?;
+            let field = all.batch.schema_ref().field_with_name(name).ok()?.clone();
+            Some(!field.metadata().contains_key(CODING))
+        };
+        (dropped, is_whole("note"), is_whole("customer_id"))
+    };
+    // With room, texts are known as they are, and otherwise by fingerprints.
+    let (_, note, customer) = kept(&["customer_id", "note"], 10.0).await;
+    assert_eq!((note, customer), (Some(true), Some(true)));
+    let (_, note, _) = kept(&["customer_id"], 10.0).await;
+    assert_eq!(note, Some(false));
+    for share in [0.05, 0.1, 0.2, 0.3, 0.5] {
+        let (without, ..) = kept(&["customer_id"], share).await;
+        let (with, note, customer) = kept(&["customer_id", "note"], share).await;
+        let others = with.iter().filter(|what| !what.ends_with("of note"));
+        let more: Vec<_> = others.filter(|what| !without.contains(what)).collect();
+        assert!(more.is_empty(), "{share}: {more:?}");
+        assert!(note != Some(true) || customer == Some(true));
+    }
+}
+
+#[tokio::test]
 async fn declared_keys_are_scanned_again_and_only_those() {
     let store = memory_store();
     put(&store, "orders/a.parquet", parquet(&orders(0..30_000))).await;

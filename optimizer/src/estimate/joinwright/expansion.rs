@@ -114,7 +114,8 @@ pub(super) fn join(
         rest,
         refers: links.iter().all(|link| {
             let other = particles.relations[link.slot];
-            distinct(link) * SAME_DOMAIN >= leaves[other].distinct[link.class]
+            link.slot == first.slot
+                && distinct(link) * SAME_DOMAIN >= leaves[other].distinct[link.class]
         }),
         all_match: rest.is_empty() && view.is_unfiltered(),
         looks: (extent.looks * extent.most / particles.len().max(1)).max(LEAST_LOOKS),
@@ -134,7 +135,7 @@ struct Expansion<'a> {
     cluster: Option<(usize, &'a KeyIndex)>,
     first: &'a Link<'a>,
     rest: &'a [Link<'a>],
-    /// Rows of the relation seem to have all combinations of keys that there are.
+    /// All keys are of one other relation, and none has more values there: they seem to make a composite key.
     refers: bool,
     /// Every row with the key matches.
     all_match: bool,
@@ -242,7 +243,11 @@ impl Expansion<'_> {
                 found.push((*row, weight));
             }
         }
-        let mut rate = (num + SHRINKAGE * overall) / (den + SHRINKAGE);
+        let mut rate = match self.view.passing {
+            // Nothing that the estimate of the relation does not say.
+            0 => overall,
+            _ => (num + SHRINKAGE * overall) / (den + SHRINKAGE),
+        };
         if !self.rest.is_empty() {
             let values = self.rest.iter().map(|link| self.leaf.distinct[link.class]);
             let values: f64 = values.product();

@@ -209,7 +209,10 @@ impl Prepared {
                 };
                 hits += seen;
                 exposure += seen / node.rows;
-            } else if node.unit.is_finite() && node.assumed == 0 {
+            } else if node.unit.is_finite()
+                && node.assumed == 0
+                && !self.nodes.lacks_rows(set, lineage)
+            {
                 exposure += 1.0 / node.unit;
             }
         }

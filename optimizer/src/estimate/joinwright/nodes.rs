@@ -93,6 +93,14 @@ impl Nodes {
         lineages
     }
 
+    /// Whether a lineage knows no passing row of some relation of a set. That no joined row is seen then says nothing that the estimate
+    /// of that relation does not say.
+    pub(super) fn lacks_rows(&self, set: RelSet, lineage: usize) -> bool {
+        let views = &self.lineages[lineage].views;
+        let is_empty = |r: usize| views[r].as_ref().is_some_and(|view| view.passing == 0);
+        set.iter().any(is_empty)
+    }
+
     /// See [`Lineage::keys`].
     pub(super) fn keys(&self, set: RelSet, lineage: usize) -> f64 {
         self.lineages[lineage].keys(&self.leaves, set)
