@@ -254,12 +254,13 @@ mod tests {
         assert_eq!(q_error(0.5, 4.0), 4.0);
     }
 
+    fn set(relations: &[usize]) -> RelSet {
+        relations.iter().copied().collect()
+    }
+
     /// The chain 0 – 1 – 2, of 10 rows each: 0 with 1 has 100 rows, 1 with 2 has 5, all have 50.
-    #[test]
-    fn plans_are_judged_by_what_they_join() {
+    fn chain() -> (JoinGraph, JoinTree, BTreeMap<RelSet, f64>) {
         let edges = [(0, 1, EdgeKind::Equality), (1, 2, EdgeKind::Equality)];
-        let graph = JoinGraph::new(3, edges);
-        let set = |relations: &[usize]| relations.iter().copied().collect::<RelSet>();
         let rows = [
             (set(&[0, 1]), 100.0),
             (set(&[1, 2]), 5.0),
@@ -269,6 +270,12 @@ mod tests {
         truth.extend((0..3).map(|relation| (RelSet::single(relation), 10.0)));
         let leaf = JoinTree::Leaf;
         let written = JoinTree::join(JoinTree::join(leaf(0), leaf(1)), leaf(2));
+        (JoinGraph::new(3, edges), written, truth)
+    }
+
+    #[test]
+    fn plans_are_judged_by_what_they_join() {
+        let (graph, written, truth) = chain();
         let error = |joins: &[&[usize]]| {
             let joins = joins.iter().map(|join| set(join)).collect();
             p_error_of_joins(&graph, &written, &joins, &TrueRows(truth.clone()))
@@ -289,19 +296,8 @@ mod tests {
     /// The same chain: a plan by C_out, and by a model in which the side that builds makes a difference.
     #[test]
     fn plans_cost_what_they_join() {
-        let edges = [(0, 1, EdgeKind::Equality), (1, 2, EdgeKind::Equality)];
-        let graph = JoinGraph::new(3, edges);
-        let set = |relations: &[usize]| relations.iter().copied().collect::<RelSet>();
-        let rows = [
-            (set(&[0, 1]), 100.0),
-            (set(&[1, 2]), 5.0),
-            (set(&[0, 1, 2]), 50.0),
-        ];
-        let mut truth = BTreeMap::from(rows);
-        truth.extend((0..3).map(|relation| (RelSet::single(relation), 10.0)));
+        let (graph, written, truth) = chain();
         let truth = TrueRows(truth);
-        let leaf = JoinTree::Leaf;
-        let written = JoinTree::join(JoinTree::join(leaf(0), leaf(1)), leaf(2));
         let hash_join = HashJoin::default();
         let cost = |joins: &[&[usize]], model: &dyn CostModel| {
             let joins = joins.iter().map(|join| set(join)).collect();

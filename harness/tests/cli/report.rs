@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -56,11 +56,7 @@ fn a_report_is_one_file_made_from_two() {
     );
 
     // Again from the two files alone, elsewhere.
-    let moved = tiny.folder().join("moved");
-    fs::create_dir(&moved).unwrap();
-    for file in ["run.json", "raw.csv"] {
-        fs::copy(run.join(file), moved.join(file)).unwrap();
-    }
+    let moved = copy_of_run(&tiny, "moved");
     joinwright(tiny.folder(), &["report", "moved"]).ok();
     let again = fs::read_to_string(moved.join("report.html")).unwrap();
     assert_eq!(again, by_bench);
@@ -260,15 +256,21 @@ fn change_samples(raw: &Path, change: impl Fn(&mut BTreeMap<String, String>)) {
     writer.flush().unwrap();
 }
 
+/// A folder with the two files that a run is made again from.
+fn copy_of_run(tiny: &Tiny, name: &str) -> PathBuf {
+    let (run, copy) = (tiny.folder().join("run"), tiny.folder().join(name));
+    fs::create_dir(&copy).unwrap();
+    for file in ["run.json", "raw.csv"] {
+        fs::copy(run.join(file), copy.join(file)).unwrap();
+    }
+    copy
+}
+
 #[test]
 fn a_regression_has_exit_status_1() {
     let tiny = Tiny::write();
     write_run(&tiny);
-    let (run, slow) = (tiny.folder().join("run"), tiny.folder().join("slow"));
-    fs::create_dir(&slow).unwrap();
-    for file in ["run.json", "raw.csv"] {
-        fs::copy(run.join(file), slow.join(file)).unwrap();
-    }
+    let slow = copy_of_run(&tiny, "slow");
     change_samples(&slow.join("raw.csv"), |sample| {
         if sample["arm"] == "joinwright" && sample["query"] == "q2" {
             let ms: f64 = sample["total_ms"].parse().unwrap();
@@ -323,11 +325,7 @@ fn a_regression_has_exit_status_1() {
 fn a_slower_baseline_is_not_silent() {
     let tiny = Tiny::write();
     write_run(&tiny);
-    let (run, slow) = (tiny.folder().join("run"), tiny.folder().join("slow"));
-    fs::create_dir(&slow).unwrap();
-    for file in ["run.json", "raw.csv"] {
-        fs::copy(run.join(file), slow.join(file)).unwrap();
-    }
+    let slow = copy_of_run(&tiny, "slow");
     change_samples(&slow.join("raw.csv"), |sample| {
         let ms: f64 = sample["total_ms"].parse().unwrap();
         sample.insert("total_ms".to_owned(), (ms * 4.0).to_string());

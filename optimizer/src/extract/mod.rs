@@ -156,7 +156,8 @@ fn extract<'a>(flat: Flat, deriver: &Deriver<'a>, relation_of: RelationOf<'a>) -
     let (leaves, predicates) = (&flat.leaves, &flat.predicates.of_leaves);
     let mut relations = relations_of_leaves(leaves, predicates, deriver, relation_of)?;
     let estimated = as_inner_joins(&flat);
-    restrict_within(&mut relations, &estimated.classes)?;
+    // Not by outer joins: they keep rows whose keys differ.
+    restrict_within(&mut relations, &flat.predicates.classes)?;
     let places = match flat.operators.is_empty() {
         true => vec![],
         false => conflicts::operators(&flat.tree),

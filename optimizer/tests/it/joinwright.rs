@@ -8,7 +8,7 @@ use datafusion::prelude::SessionContext;
 use joinwright_optimizer::estimate::{Estimate, EstimateSource};
 use joinwright_optimizer::relset::RelSet;
 use joinwright_optimizer::{
-    JoinOrdering, JoinwrightOptions, analyze_provider, estimate_plan, estimate_regions,
+    JoinOrdering, JoinwrightOptions, analyze_provider, estimate_plan, estimate_regions, observe,
 };
 use joinwright_stats::{AnalyzeOptions, Catalog};
 use proptest::prelude::*;
@@ -365,4 +365,27 @@ async fn columns_that_equal_the_same_other_equal_each_other() {
     let from = "t0, t1 WHERE t0.k0 = t1.k0 AND t0.k1 = t1.k0";
     let (truth, estimate) = analyzed.look(from, true).await;
     assert_eq!((truth, estimate.rows), (80.0, 80.0));
+}
+
+/// But not where an outer join keeps the rows in which they differ.
+#[tokio::test]
+async fn outer_joins_say_nothing_of_the_rows_that_they_keep() {
+    let row = |k: i32| [Some(k), Some(k + i32::from(k % 50 > 0)), None];
+    let rows: Vec<_> = (0..4_000).map(row).collect();
+    let tables = [0; 3].map(|_| support::table(&rows));
+    let analyzed = Analyzed::new(&tables).await;
+    let rows_of = async |join: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM t0 {join} t1 ON t0.k0 = t1.k0 AND t0.k1 = t1.k0 JOIN t2 ON t0.k0 = t2.k0"
+        );
+        let state = analyzed.context.state();
+        let plan = state.create_logical_plan(&sql).await.unwrap();
+        let plan = state.optimize(&plan).unwrap();
+        let (snapshot, ordering) = (analyzed.catalog.snapshot(), JoinOrdering::default());
+        let traces = observe(&plan, &snapshot, &ordering, &JoinwrightOptions::default());
+        let mut relations = traces[0].relations.iter();
+        relations.find(|r| r.alias == "t0").unwrap().est_rows
+    };
+    assert_eq!(rows_of("LEFT JOIN").await, 4_000.0);
+    assert_eq!(rows_of("JOIN").await, 80.0);
 }
